@@ -1,0 +1,145 @@
+"""The `nova` command."""
+
+import sys
+from typing import Annotated
+
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import nova
+from nova.errors import NovaError
+from nova.queues import QUEUES
+from nova.schedule import SCHEDULE
+from nova.settings import get_settings
+from nova.store import connect, redis_errors
+
+app = typer.Typer(
+    name="nova",
+    help="Run and look after Nova: scheduled content-channel jobs on Celery and Redis.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+PASS_THROUGH = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+
+
+def print_json(value: object) -> None:
+    """Print a value as indented JSON on standard output."""
+    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(nova.__release__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the release."
+        ),
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
+@app.command(epilog="Example: nova status --json")
+def status(as_json: JsonOption = False) -> None:
+    """Show the workers that are online and what waits in each queue."""
+    from nova.runtime.heartbeat import read_workers
+
+    settings = get_settings()
+    with redis_errors(settings), connect(settings) as client:
+        workers = read_workers(client)
+        depths = {name: client.llen(name) for name in QUEUES}
+    if as_json:
+        listing = [worker.model_dump(mode="json") for worker in workers]
+        print_json({"release": nova.__release__, "workers": listing, "queues": depths})
+        return
+    table = Table(title="Workers")
+    for heading in ("worker", "release", "queues", "processes", "running", "up since"):
+        table.add_column(heading)
+    for worker in workers:
+        queues = ", ".join(name for name in worker.queues if name in QUEUES)
+        since = worker.started_at.strftime("%Y-%m-%d %H:%M:%S UTC")
+        numbers = (str(worker.concurrency), str(worker.active))
+        table.add_row(worker.name, worker.release, queues, *numbers, since)
+    console.print(table if workers else "No worker is online.")
+    served = {name for worker in workers for name in worker.queues}
+    table = Table(title="Queues")
+    for heading in ("queue", "waiting", "served"):
+        table.add_column(heading)
+    for name, depth in depths.items():
+        table.add_row(name, str(depth), "yes" if name in served else "[red]no worker[/red]")
+    console.print(table)
+
+
+@app.command(epilog="Example: nova queues")
+def queues(as_json: JsonOption = False) -> None:
+    """Show the queue table."""
+    if as_json:
+        print_json({name: vars(queue) for name, queue in QUEUES.items()})
+        return
+    table = Table()
+    for heading in ("queue", "purpose", "processes", "soft limit", "hard limit"):
+        table.add_column(heading)
+    for queue in QUEUES.values():
+        limits = (f"{queue.soft_time_limit_seconds} s", f"{queue.time_limit_seconds} s")
+        table.add_row(queue.name, queue.purpose, str(queue.concurrency), *limits)
+    console.print(table)
+
+
+@app.command(epilog="Example: nova schedule")
+def schedule(as_json: JsonOption = False) -> None:
+    """Show the beat table."""
+    if as_json:
+        print_json(
+            [
+                {"name": e.name, "task": e.task, "queue": e.queue, "schedule": str(e.schedule)}
+                for e in SCHEDULE
+            ]
+        )
+        return
+    table = Table()
+    for heading in ("entry", "task", "queue", "schedule (UTC)"):
+        table.add_column(heading)
+    for entry in SCHEDULE:
+        table.add_row(entry.name, entry.task, entry.queue, str(entry.schedule))
+    console.print(table)
+
+
+@app.command(context_settings=PASS_THROUGH, epilog="Example: nova celery inspect active")
+def celery(context: typer.Context) -> None:
+    """Run Celery's own command on Nova's app."""
+    from celery.bin.celery import main as celery_main
+
+    sys.argv = ["celery", "-A", "nova.celery_app", *context.args]
+    raise typer.Exit(celery_main())
+
+
+@app.command(context_settings=PASS_THROUGH, epilog="Example: nova flower --port=5555")
+def flower(context: typer.Context) -> None:
+    """Run Flower on Nova's app, with Nova's log file."""
+    from flower.__main__ import main as flower_main
+
+    from nova import logs
+
+    logs.configure(get_settings(), "flower")
+    sys.argv = ["celery", "-A", "nova.celery_app", "flower", *context.args]
+    flower_main()
+
+
+def main() -> None:
+    """Run the command line; an error that is meant for people becomes one line and exit code 1."""
+    try:
+        app()
+    except NovaError as error:
+        typer.echo(f"nova: {error}", err=True)
+        sys.exit(1)

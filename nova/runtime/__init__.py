@@ -1,0 +1,1 @@
+"""The one seam between Nova and Celery: base task, bootsteps, signals."""

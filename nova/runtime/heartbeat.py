@@ -1,0 +1,104 @@
+"""Heartbeats: each worker leaves in Redis who it is and what it serves; they expire by themselves.
+
+Reading them costs two commands, whatever the number of workers; Celery's own `inspect` asks all
+workers and waits for the slowest.
+"""
+
+import logging
+import os
+import time
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import redis
+from celery import bootsteps
+from celery.worker import state
+from pydantic import BaseModel
+
+import nova
+from nova.settings import get_settings
+from nova.store import Keys, connect
+
+logger = logging.getLogger(__name__)
+
+INTERVAL_SECONDS = 5
+#: A worker that has been silent for so long is not online.
+EXPIRES_SECONDS = 20
+#: A worker that has been silent for so long is forgotten.
+FORGET_SECONDS = 24 * 3600
+
+
+class WorkerHeartbeat(BaseModel):
+    """One worker as it described itself at `at`."""
+
+    name: str
+    pid: int
+    release: str
+    queues: list[str]
+    concurrency: int
+    active: int
+    started_at: datetime
+    at: datetime
+
+
+class HeartbeatStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery ships no types
+    """Consumer step that leaves a heartbeat every five seconds while the worker consumes."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, parent: Any, **kwargs: Any) -> None:
+        super().__init__(parent, **kwargs)
+        self.client = connect(get_settings())
+        self.started_at = datetime.now(UTC)
+        self.timer_entry: Any = None
+
+    def start(self, parent: Any) -> None:
+        """Leave a heartbeat now and from now on."""
+        self._beat(parent)
+        self.timer_entry = parent.timer.call_repeatedly(INTERVAL_SECONDS, self._beat, (parent,))
+
+    def stop(self, parent: Any) -> None:
+        """Stop, and take the heartbeat away: the worker is no longer online."""
+        if self.timer_entry is not None:
+            self.timer_entry.cancel()
+            self.timer_entry = None
+        try:
+            self.client.delete(Keys.worker(parent.hostname))
+            self.client.zrem(Keys.WORKERS, parent.hostname)
+        except redis.RedisError as error:
+            logger.info("could not remove the heartbeat, it expires by itself: %s", error)
+
+    def _beat(self, parent: Any) -> None:
+        heartbeat = WorkerHeartbeat(
+            name=parent.hostname,
+            pid=os.getpid(),
+            release=nova.__release__,
+            queues=sorted(queue.name for queue in parent.task_consumer.queues),
+            concurrency=parent.pool.limit,
+            active=len(state.active_requests),
+            started_at=self.started_at,
+            at=datetime.now(UTC),
+        )
+        try:
+            _write(self.client, heartbeat)
+        except redis.RedisError as error:
+            logger.warning("could not leave a heartbeat: %s", error)
+
+
+def _write(client: redis.Redis, heartbeat: WorkerHeartbeat) -> None:
+    now = time.time()
+    with client.pipeline() as pipe:
+        pipe.set(Keys.worker(heartbeat.name), heartbeat.model_dump_json(), ex=EXPIRES_SECONDS)
+        pipe.zadd(Keys.WORKERS, {heartbeat.name: now})
+        pipe.zremrangebyscore(Keys.WORKERS, 0, now - FORGET_SECONDS)
+        pipe.execute()
+
+
+def read_workers(client: redis.Redis) -> list[WorkerHeartbeat]:
+    """Return the workers that are online, by name."""
+    members = cast(list[bytes], client.zrange(Keys.WORKERS, 0, -1))
+    names = sorted(member.decode() for member in members)
+    if not names:
+        return []
+    notes = client.mget([Keys.worker(name) for name in names])
+    return [WorkerHeartbeat.model_validate_json(note) for note in notes if note is not None]

@@ -1,0 +1,98 @@
+"""Redis: the clients, and the name of every key that Nova itself reads or writes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+
+import redis
+from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
+
+from nova.errors import ConfigurationError, UnavailableError
+from nova.settings import Settings
+
+#: Seconds. Without them a synchronous command hangs for ever on a server that froze.
+SOCKET_TIMEOUT_SECONDS = 5.0
+SOCKET_CONNECT_TIMEOUT_SECONDS = 2.0
+HEALTH_CHECK_INTERVAL_SECONDS = 5
+
+
+class Keys:
+    """Names of keys. Everything of Nova's own starts with `nova:`."""
+
+    METRIC_DAYS = "nova:metrics:days"
+    WORKERS = "nova:workers"
+    GOVERNANCE_REPORTS = "nova:governance:reports"
+    GOVERNANCE_OVERRIDES = "nova:governance:overrides"
+    GOVERNANCE_STATUS = "nova:governance:status"
+
+    @staticmethod
+    def metric_day(day: date) -> str:
+        """Hash of one day: channel id -> packed metrics."""
+        return f"nova:metrics:{day.isoformat()}"
+
+    @staticmethod
+    def metric_staging(ingest_id: str) -> str:
+        """Hash in which a day is put together before it becomes visible."""
+        return f"nova:metrics:staging:{ingest_id}"
+
+    @staticmethod
+    def worker(name: str) -> str:
+        """Heartbeat of one worker, JSON, expires by itself."""
+        return f"nova:worker:{name}"
+
+    @staticmethod
+    def issued_task(task_id: str) -> str:
+        """What is known of a task since it was published, JSON, expires with its result."""
+        return f"nova:task:{task_id}"
+
+    @staticmethod
+    def governance_report(report_id: str) -> str:
+        """Summary of one governance report, JSON."""
+        return f"nova:governance:report:{report_id}"
+
+    @staticmethod
+    def governance_scores(report_id: str) -> str:
+        """Sorted set of one report: channel -> score."""
+        return f"nova:governance:report:{report_id}:scores"
+
+    @staticmethod
+    def governance_flags(report_id: str) -> str:
+        """Hash of one report: flagged channel -> JSON with score, flag and reasons."""
+        return f"nova:governance:report:{report_id}:flags"
+
+
+def connect(settings: Settings) -> redis.Redis:
+    """Return a client that answers bytes and never waits longer than the socket timeout.
+
+    Nothing is sent before the first command.
+    """
+    client: redis.Redis = redis.Redis.from_url(
+        settings.redis_dsn,
+        socket_timeout=SOCKET_TIMEOUT_SECONDS,
+        socket_connect_timeout=SOCKET_CONNECT_TIMEOUT_SECONDS,
+        socket_keepalive=True,
+        health_check_interval=HEALTH_CHECK_INTERVAL_SECONDS,
+    )
+    return client
+
+
+@contextmanager
+def redis_errors(settings: Settings) -> Iterator[None]:
+    """Turn errors of the Redis client into errors for people.
+
+    Raises:
+        ConfigurationError: Redis refused the user or password.
+        UnavailableError: Redis does not answer, or answers that it cannot work now.
+    """
+    where = settings.redis_location
+    try:
+        yield
+    except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
+        raise ConfigurationError(
+            f"Redis at {where} refused user or password: {error}; "
+            "check REDIS_URL, NOVA_REDIS_USERNAME and NOVA_REDIS_PASSWORD"
+        ) from error
+    except RedisError as error:
+        raise UnavailableError(
+            f"Redis at {where} does not answer: {error}; is it running, and is REDIS_URL right?"
+        ) from error

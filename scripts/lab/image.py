@@ -1,0 +1,206 @@
+"""The image of a lab host: pulled and extended where a registry answers, else debootstrapped.
+
+Either way the same Dockerfile adds systemd and SSH. The tag carries a digest of everything that
+goes in, so that an unchanged recipe is never built twice.
+"""
+
+import contextlib
+import hashlib
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+from scripts.lab.docker import ROOT, STATE, LabError, as_root, docker, docker_command
+from scripts.lab.docker import docker_succeeds
+
+RECIPE = ROOT / "molecule" / "resources" / "image"
+REPOSITORY = "nova-lab"
+PULL_DEADLINE_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Mirrors:
+    """Where this machine gets Debian packages; empty strings where it has no such source."""
+
+    archive: str = ""
+    security: str = ""
+    proxy: str = ""
+
+    def hosts(self) -> list[str]:
+        """Return `name:address` for each mirror, as Docker's --add-host wants it.
+
+        A container may not resolve names as this machine does (/etc/hosts, a local resolver).
+        """
+        urls = (self.proxy or self.archive, self.proxy or self.security)
+        names = {urlsplit(url).hostname for url in urls}
+        return [f"{name}:{address}" for name in sorted(filter(None, names))
+                if (address := _ipv4(name))]
+
+
+def _ipv4(name: str) -> str:
+    try:
+        return socket.getaddrinfo(name, None, socket.AF_INET)[0][4][0].__str__()
+    except OSError:
+        return ""
+
+
+def _output(*command: str) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:
+        return ""
+
+
+def machine_mirrors() -> Mirrors:
+    """Read the Debian mirrors that this machine's own apt is configured with."""
+    archive = security = ""
+    for line in _output("apt-get", "indextargets", "--format", "$(SITE) $(RELEASE) $(COMPONENT)",
+                        "Created-By: Packages").splitlines():
+        site, suite, component = line.split(" ", 2)
+        if component != "main":
+            continue
+        if suite.endswith("-security"):
+            security = security or _first_mirror(site)
+        elif suite.endswith("-updates"):  # only the archive has updates; third parties do not
+            archive = archive or _first_mirror(site)
+    proxy = _output("apt-config", "shell", "proxy", "Acquire::http::Proxy")
+    return Mirrors(archive, security, proxy.partition("=")[2].strip().strip("'"))
+
+
+def _first_mirror(site: str) -> str:
+    """Return the URL itself, or the first one of the list that a mirror+file: URL names."""
+    if not site.startswith("mirror+file:"):
+        return site
+    for line in Path(urlsplit(site).path).read_text(encoding="utf-8").splitlines():
+        if line.startswith("http"):
+            return line.split()[0]
+    return ""
+
+
+def apt_configuration(release: str, mirrors: Mirrors) -> dict[str, str]:
+    """Return the files to put under /etc/apt in the image: path -> text.
+
+    Without a Debian mirror on this machine the base image keeps its own sources.
+    """
+    files: dict[str, str] = {}
+    if mirrors.proxy:
+        files["apt.conf.d/80lab-proxy"] = f'Acquire::http::Proxy "{mirrors.proxy}";\n'
+    if mirrors.archive:
+        sources = [_source(mirrors.archive, f"{release} {release}-updates")]
+        if mirrors.security:
+            sources.append(_source(mirrors.security, f"{release}-security"))
+        files["sources.list"] = "# See sources.list.d/debian.sources.\n"
+        files["sources.list.d/debian.sources"] = "\n".join(sources)
+    return files
+
+
+def _source(url: str, suites: str) -> str:
+    keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+    return f"Types: deb\nURIs: {url}\nSuites: {suites}\nComponents: main\nSigned-By: {keyring}\n"
+
+
+def tag_of(release: str, mirrors: Mirrors) -> str:
+    """Return the image's name: its tag is a digest of the recipe and of the apt configuration."""
+    digest = hashlib.sha256()
+    for path in sorted(RECIPE.iterdir()):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for name, text in sorted(apt_configuration(release, mirrors).items()):
+        digest.update(f"{name}\0{text}\0".encode())
+    return f"{REPOSITORY}:{release}-{digest.hexdigest()[:12]}"
+
+
+def ensure_image(release: str, mirrors: Mirrors) -> str:
+    """Build the image of a Debian release unless it is there, and return its name.
+
+    Raises:
+        LabError: it could not be built; the message names the log.
+    """
+    tag = tag_of(release, mirrors)
+    if docker_succeeds("image", "inspect", tag):
+        return tag
+    STATE.mkdir(parents=True, exist_ok=True)
+    log = STATE / f"image-{release}.log"
+    with log.open("w", encoding="utf-8") as stream:
+        base = _base_image(release, mirrors, stream)
+        print(f"lab: building the image {tag} (once; log: {log})", file=sys.stderr)
+        with _build_context(release, mirrors) as context:
+            hosts = [f"--add-host={host}" for host in mirrors.hosts()]
+            command = [*docker_command(), "build", "--force-rm", "--tag", tag, *hosts,
+                       "--build-arg", f"BASE={base}", str(context)]
+            _logged(command, stream, f"the lab image of {release} was not built: see {log}")
+    return tag
+
+
+def _base_image(release: str, mirrors: Mirrors, log: IO[str]) -> str:
+    official = f"debian:{release}"
+    if docker_succeeds("image", "inspect", official) or _pull(official, log):
+        return official
+    print(f"lab: no registry gave {official}: making a base image with debootstrap",
+          file=sys.stderr)
+    return _debootstrap(release, mirrors, log)
+
+
+def _pull(name: str, log: IO[str]) -> bool:
+    try:
+        subprocess.run([*docker_command(), "pull", "--quiet", name], check=True,
+                       stdout=log, stderr=log, timeout=PULL_DEADLINE_SECONDS)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        return False
+    return True
+
+
+def _debootstrap(release: str, mirrors: Mirrors, log: IO[str]) -> str:
+    if not mirrors.archive:
+        raise LabError(
+            f"cannot make a {release} image: no registry answers Docker, and this machine's apt "
+            "has no Debian mirror configured"
+        )
+    base = f"{REPOSITORY}-base:{release}"
+    script = ["unshare", "--mount", "bash", str(RECIPE / "debootstrap.sh"), release,
+              mirrors.archive]
+    failure = f"debootstrap of {release} failed: see {log.name}"
+    with tempfile.TemporaryFile() as archive:
+        _logged([*as_root(), *script], log, failure, stdout=archive)
+        archive.seek(0)
+        _logged([*docker_command(), "import", "-", base], log, failure, stdin=archive)
+    return base
+
+
+def _logged(
+    command: list[str], log: IO[str], failure: str,
+    stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None,
+) -> None:
+    """Run a command with its messages in the log; LabError(failure) if it fails."""
+    result = subprocess.run(command, stdin=stdin or subprocess.DEVNULL, stdout=stdout or log,
+                            stderr=log, check=False)
+    if result.returncode != 0:
+        raise LabError(failure)
+
+
+@contextlib.contextmanager
+def _build_context(release: str, mirrors: Mirrors) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        context = Path(folder)
+        for name in ("Dockerfile", "setup.sh"):
+            shutil.copy(RECIPE / name, context)
+        (context / "apt").mkdir()
+        for name, text in apt_configuration(release, mirrors).items():
+            path = context / "apt" / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        yield context
+
+
+def remove_images() -> None:
+    """Remove every lab image of this machine, the bases included; pulled images stay."""
+    for repository in (REPOSITORY, f"{REPOSITORY}-base"):
+        for image in docker("images", "--format", "{{.Repository}}:{{.Tag}}",
+                            repository).splitlines():
+            docker("image", "rm", "--force", image)
