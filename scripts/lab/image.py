@@ -17,8 +17,15 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-from scripts.lab.docker import ROOT, STATE, LabError, as_root, docker, docker_command
-from scripts.lab.docker import docker_succeeds
+from scripts.lab.docker import (
+    ROOT,
+    STATE,
+    LabError,
+    as_root,
+    docker,
+    docker_command,
+    docker_succeeds,
+)
 
 RECIPE = ROOT / "molecule" / "resources" / "image"
 REPOSITORY = "nova-lab"
@@ -40,13 +47,14 @@ class Mirrors:
         """
         urls = (self.proxy or self.archive, self.proxy or self.security)
         names = {urlsplit(url).hostname for url in urls}
-        return [f"{name}:{address}" for name in sorted(filter(None, names))
-                if (address := _ipv4(name))]
+        return [
+            f"{name}:{address}" for name in sorted(filter(None, names)) if (address := _ipv4(name))
+        ]
 
 
 def _ipv4(name: str) -> str:
     try:
-        return socket.getaddrinfo(name, None, socket.AF_INET)[0][4][0].__str__()
+        return str(socket.getaddrinfo(name, None, socket.AF_INET)[0][4][0])
     except OSError:
         return ""
 
@@ -61,8 +69,13 @@ def _output(*command: str) -> str:
 def machine_mirrors() -> Mirrors:
     """Read the Debian mirrors that this machine's own apt is configured with."""
     archive = security = ""
-    for line in _output("apt-get", "indextargets", "--format", "$(SITE) $(RELEASE) $(COMPONENT)",
-                        "Created-By: Packages").splitlines():
+    for line in _output(
+        "apt-get",
+        "indextargets",
+        "--format",
+        "$(SITE) $(RELEASE) $(COMPONENT)",
+        "Created-By: Packages",
+    ).splitlines():
         site, suite, component = line.split(" ", 2)
         if component != "main":
             continue
@@ -108,12 +121,13 @@ def _source(url: str, suites: str) -> str:
 
 def tag_of(release: str, mirrors: Mirrors) -> str:
     """Return the image's name: its tag is a digest of the recipe and of the apt configuration."""
-    digest = hashlib.sha256()
-    for path in sorted(RECIPE.iterdir()):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    for name, text in sorted(apt_configuration(release, mirrors).items()):
-        digest.update(f"{name}\0{text}\0".encode())
-    return f"{REPOSITORY}:{release}-{digest.hexdigest()[:12]}"
+    recipe = {path.name: path.read_text(encoding="utf-8") for path in RECIPE.iterdir()}
+    return f"{REPOSITORY}:{release}-{_digest(recipe | apt_configuration(release, mirrors))}"
+
+
+def _digest(files: dict[str, str]) -> str:
+    text = "".join(f"{name}\0{content}\0" for name, content in sorted(files.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def ensure_image(release: str, mirrors: Mirrors) -> str:
@@ -132,8 +146,17 @@ def ensure_image(release: str, mirrors: Mirrors) -> str:
         print(f"lab: building the image {tag} (once; log: {log})", file=sys.stderr)
         with _build_context(release, mirrors) as context:
             hosts = [f"--add-host={host}" for host in mirrors.hosts()]
-            command = [*docker_command(), "build", "--force-rm", "--tag", tag, *hosts,
-                       "--build-arg", f"BASE={base}", str(context)]
+            command = [
+                *docker_command(),
+                "build",
+                "--force-rm",
+                "--tag",
+                tag,
+                *hosts,
+                "--build-arg",
+                f"BASE={base}",
+                str(context),
+            ]
             _logged(command, stream, f"the lab image of {release} was not built: see {log}")
     return tag
 
@@ -142,44 +165,63 @@ def _base_image(release: str, mirrors: Mirrors, log: IO[str]) -> str:
     official = f"debian:{release}"
     if docker_succeeds("image", "inspect", official) or _pull(official, log):
         return official
-    print(f"lab: no registry gave {official}: making a base image with debootstrap",
-          file=sys.stderr)
-    return _debootstrap(release, mirrors, log)
+    script = (RECIPE / "debootstrap.sh").read_text(encoding="utf-8")
+    base = f"{REPOSITORY}-base:{release}-{_digest({'': script, mirrors.archive: ''})}"
+    if not docker_succeeds("image", "inspect", base):
+        print(
+            f"lab: no registry gave {official}: making a base image with debootstrap",
+            file=sys.stderr,
+        )
+        _debootstrap(release, base, mirrors, log)
+    return base
 
 
 def _pull(name: str, log: IO[str]) -> bool:
     try:
-        subprocess.run([*docker_command(), "pull", "--quiet", name], check=True,
-                       stdout=log, stderr=log, timeout=PULL_DEADLINE_SECONDS)
+        subprocess.run(
+            [*docker_command(), "pull", "--quiet", name],
+            check=True,
+            stdout=log,
+            stderr=log,
+            timeout=PULL_DEADLINE_SECONDS,
+        )
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
         return False
     return True
 
 
-def _debootstrap(release: str, mirrors: Mirrors, log: IO[str]) -> str:
+def _debootstrap(release: str, base: str, mirrors: Mirrors, log: IO[str]) -> None:
     if not mirrors.archive:
         raise LabError(
             f"cannot make a {release} image: no registry answers Docker, and this machine's apt "
             "has no Debian mirror configured"
         )
-    base = f"{REPOSITORY}-base:{release}"
-    script = ["unshare", "--mount", "bash", str(RECIPE / "debootstrap.sh"), release,
-              mirrors.archive]
+    script = [
+        "unshare",
+        "--mount",
+        "bash",
+        str(RECIPE / "debootstrap.sh"),
+        release,
+        mirrors.archive,
+    ]
     failure = f"debootstrap of {release} failed: see {log.name}"
     with tempfile.TemporaryFile() as archive:
         _logged([*as_root(), *script], log, failure, stdout=archive)
         archive.seek(0)
         _logged([*docker_command(), "import", "-", base], log, failure, stdin=archive)
-    return base
 
 
 def _logged(
-    command: list[str], log: IO[str], failure: str,
-    stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None,
+    command: list[str],
+    log: IO[str],
+    failure: str,
+    stdin: IO[bytes] | None = None,
+    stdout: IO[bytes] | None = None,
 ) -> None:
     """Run a command with its messages in the log; LabError(failure) if it fails."""
-    result = subprocess.run(command, stdin=stdin or subprocess.DEVNULL, stdout=stdout or log,
-                            stderr=log, check=False)
+    result = subprocess.run(
+        command, stdin=stdin or subprocess.DEVNULL, stdout=stdout or log, stderr=log, check=False
+    )
     if result.returncode != 0:
         raise LabError(failure)
 
@@ -201,6 +243,7 @@ def _build_context(release: str, mirrors: Mirrors) -> Iterator[Path]:
 def remove_images() -> None:
     """Remove every lab image of this machine, the bases included; pulled images stay."""
     for repository in (REPOSITORY, f"{REPOSITORY}-base"):
-        for image in docker("images", "--format", "{{.Repository}}:{{.Tag}}",
-                            repository).splitlines():
+        for image in docker(
+            "images", "--format", "{{.Repository}}:{{.Tag}}", repository
+        ).splitlines():
             docker("image", "rm", "--force", image)

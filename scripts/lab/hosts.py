@@ -1,0 +1,334 @@
+"""Create and destroy the hosts of one lab, all at once, and describe them for Ansible."""
+
+import hashlib
+import os
+import secrets
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from scripts.lab.docker import ROOT, STATE, LabError, docker
+from scripts.lab.image import ensure_image, machine_mirrors
+
+USER = "operator"
+LABEL = "nova.lab"
+BOOT_DEADLINE_SECONDS = 90
+# The host variable that says which Debian a lab host is.
+RELEASE_VARIABLE = "lab_debian_release"
+SECRETS = (
+    "nova_redis_password",
+    "nova_redis_admin_password",
+    "nova_jwt_secret_key",
+    "flower_password",
+)
+# systemd as process 1 with the least that it needs; it boots so on control groups v1 and v2.
+# Never add --cgroupns=private: with this mount it takes over the machine's own control groups.
+SYSTEMD_OPTIONS = (
+    *("--cap-add", "SYS_ADMIN", "--cap-add", "NET_ADMIN"),
+    *("--cap-add", "SYS_PTRACE", "--cap-add", "SYS_NICE"),
+    *("--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"),
+    *("--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp"),  # noqa: S108 - in the container
+    *("--cgroupns=host", "-v", "/sys/fs/cgroup:/sys/fs/cgroup:rw"),
+    *("--stop-signal", "SIGRTMIN+3"),
+)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """One named set of hosts that belongs to this checkout."""
+
+    name: str
+
+    @property
+    def id(self) -> str:
+        """The name as Docker knows it: two checkouts on one machine never share a lab."""
+        return f"nova-lab-{self.name}-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]}"
+
+    @property
+    def folder(self) -> Path:
+        """Where keys and the generated inventory lie."""
+        return STATE / self.name
+
+    @property
+    def inventory(self) -> Path:
+        """The generated inventory: how to reach each host, and the lab's random secrets."""
+        return self.folder / "hosts.yml"
+
+    @property
+    def key(self) -> Path:
+        """The private SSH key of the lab's user."""
+        return self.folder / "id_ed25519"
+
+    @property
+    def known_hosts(self) -> Path:
+        """The SSH host keys of the lab's hosts."""
+        return self.folder / "known_hosts"
+
+    @property
+    def ssh_options(self) -> list[str]:
+        """SSH options that trust exactly the lab's hosts and offer exactly the lab's key."""
+        return [
+            "-o",
+            f"UserKnownHostsFile={self.known_hosts}",
+            "-o",
+            "StrictHostKeyChecking=yes",
+            "-o",
+            "IdentitiesOnly=yes",
+        ]
+
+
+def releases_of(inventory: Path) -> dict[str, str]:
+    """Return host name -> Debian release, as a static YAML inventory says.
+
+    Raises:
+        LabError: the file cannot be read, or a host does not say its release.
+    """
+    path = inventory / "hosts.yml" if inventory.is_dir() else inventory
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        reason = str(error).splitlines()[0]
+        raise LabError(f"cannot read the inventory {path}: {reason}") from error
+    hosts: dict[str, str] = {}
+    for group in (tree or {}).values():
+        _collect(group or {}, hosts)
+    missing = [host for host, release in hosts.items() if not release]
+    if missing or not hosts:
+        who = ", ".join(missing) or "any host"
+        raise LabError(f"{path} does not give {RELEASE_VARIABLE} (bookworm, trixie) for {who}")
+    return hosts
+
+
+def _collect(group: dict[str, Any], hosts: dict[str, str]) -> None:
+    for host, variables in (group.get("hosts") or {}).items():
+        hosts[host] = (variables or {}).get(RELEASE_VARIABLE, "") or hosts.get(host, "")
+    for child in (group.get("children") or {}).values():
+        _collect(child or {}, hosts)
+
+
+def create(lab: Lab, releases: dict[str, str]) -> None:
+    """Bring up the lab's hosts, those that run already included, and write its inventory.
+
+    Interrupted or failed, it removes the hosts that it made itself.
+
+    Raises:
+        LabError: an image or a host could not be made or reached in time.
+    """
+    mirrors = machine_mirrors()
+    distinct = sorted(set(releases.values()))
+    images = dict(
+        zip(
+            distinct,
+            in_parallel(lambda release: ensure_image(release, mirrors), distinct),
+            strict=True,
+        )
+    )
+    running = set(host_states(lab, only_running=True))
+    new = [host for host in releases if host not in running]
+    try:
+        _make_key(lab)
+        _make_network(lab)
+        in_parallel(lambda host: _start(lab, host, images[releases[host]], mirrors.hosts()), new)
+        in_parallel(lambda host: _admit(lab, host), list(releases))
+        addresses = {host: _address(lab, host) for host in releases}
+        _write_known_hosts(lab, addresses)
+        in_parallel(lambda host: _wait_for_ssh(lab, addresses[host]), list(releases))
+        _write_inventory(lab, addresses)
+    except BaseException:
+        if running:
+            _remove_containers(lab, new)
+        else:
+            destroy(lab)
+        raise
+
+
+def destroy(lab: Lab) -> None:
+    """Remove the lab's hosts, network, keys and inventory; nothing is left, nothing else goes."""
+    _remove_containers(lab, host_states(lab))
+    for network in docker("network", "ls", "-q", "--filter", f"label={LABEL}={lab.id}").split():
+        docker("network", "rm", network)
+    shutil.rmtree(lab.folder, ignore_errors=True)
+
+
+def host_states(lab: Lab, only_running: bool = False) -> dict[str, str]:
+    """Return host name -> Docker's word for its state, of the lab's containers."""
+    extra = ["--filter", "status=running"] if only_running else []
+    lines = docker(
+        "ps",
+        "--all",
+        "--filter",
+        f"label={LABEL}={lab.id}",
+        *extra,
+        "--format",
+        "{{.Names}} {{.Status}}",
+    ).splitlines()
+    states = (line.split(" ", 1) for line in lines)
+    return {name.removeprefix(f"{lab.id}-"): status for name, status in states}
+
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_parallel(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """Apply the work to all items at once; the first error is raised when all have ended."""
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        return list(pool.map(work, items))
+
+
+def poll(question: Callable[[], bool], what: str) -> None:
+    """Ask until the answer is yes.
+
+    Raises:
+        LabError: it was not within the boot deadline; the message says what was awaited.
+    """
+    deadline = time.monotonic() + BOOT_DEADLINE_SECONDS
+    while not question():
+        if time.monotonic() > deadline:
+            raise LabError(f"{what} within {BOOT_DEADLINE_SECONDS} s")
+        time.sleep(0.2)
+
+
+def _make_key(lab: Lab) -> None:
+    lab.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not lab.key.exists():
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", lab.id, "-f", str(lab.key)],
+            check=True,
+        )
+
+
+def _make_network(lab: Lab) -> None:
+    if not docker("network", "ls", "-q", "--filter", f"name=^{lab.id}$"):
+        docker("network", "create", "--label", f"{LABEL}={lab.id}", lab.id)
+
+
+def _start(lab: Lab, host: str, image: str, extra_hosts: list[str]) -> None:
+    _remove_containers(lab, [host])  # one that stopped has lost what was in its tmpfs
+    docker(
+        "run",
+        "--detach",
+        "--name",
+        f"{lab.id}-{host}",
+        "--hostname",
+        host,
+        "--label",
+        f"{LABEL}={lab.id}",
+        "--network",
+        lab.id,
+        "--network-alias",
+        host,
+        *(f"--add-host={entry}" for entry in extra_hosts),
+        *SYSTEMD_OPTIONS,
+        image,
+    )
+
+
+def _admit(lab: Lab, host: str) -> None:
+    """Wait until systemd is up in the container, then let the lab's user in."""
+    container = f"{lab.id}-{host}"
+
+    def settled() -> bool:
+        return _inside(container, "systemctl is-system-running --wait || true") in (
+            "running",
+            "degraded",
+        )
+
+    poll(settled, f"{host}: systemd did not finish to boot")
+    # As on a real host: else LoadCredential= silently hands nothing to a unit.
+    _inside(container, "mount --make-rshared /")
+    public_key = lab.key.with_suffix(".pub").read_text(encoding="utf-8")
+    docker(
+        "exec",
+        "--interactive",
+        "--user",
+        USER,
+        container,
+        "sh",
+        "-c",
+        "umask 077; mkdir -p ~/.ssh; cat > ~/.ssh/authorized_keys",
+        stdin=public_key,
+    )
+
+
+def _inside(container: str, script: str) -> str:
+    try:
+        return docker("exec", container, "sh", "-c", script)
+    except LabError:
+        return ""
+
+
+def _address(lab: Lab, host: str) -> str:
+    return docker(
+        "inspect",
+        "--format",
+        "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}",
+        f"{lab.id}-{host}",
+    )
+
+
+def _write_known_hosts(lab: Lab, addresses: dict[str, str]) -> None:
+    """Take the host keys from the containers themselves: a first login has nothing to guess."""
+    lines = []
+    for host, address in addresses.items():
+        kind, key, *_ = docker(
+            "exec", f"{lab.id}-{host}", "cat", "/etc/ssh/ssh_host_ed25519_key.pub"
+        ).split()
+        lines.append(f"{address} {kind} {key}\n")
+    lab.known_hosts.write_text("".join(lines), encoding="utf-8")
+
+
+def _wait_for_ssh(lab: Lab, address: str) -> None:
+    command = [
+        "ssh",
+        *lab.ssh_options,
+        "-i",
+        str(lab.key),
+        "-o",
+        "BatchMode=yes",
+        "-o",
+        "ConnectTimeout=3",
+        f"{USER}@{address}",
+        "sudo",
+        "-n",
+        "true",
+    ]
+    poll(
+        lambda: subprocess.run(command, capture_output=True, check=False).returncode == 0,
+        f"{address}: no SSH login with sudo",
+    )
+
+
+def _write_inventory(lab: Lab, addresses: dict[str, str]) -> None:
+    """Write how to reach the hosts; secrets that an earlier run made are kept."""
+    known: dict[str, str] = {}
+    if lab.inventory.exists():
+        known = yaml.safe_load(lab.inventory.read_text(encoding="utf-8"))["all"]["vars"]
+    variables = {
+        "ansible_user": USER,
+        "ansible_ssh_private_key_file": str(lab.key),
+        "ansible_ssh_common_args": shlex.join(lab.ssh_options),
+        "ansible_python_interpreter": "/usr/bin/python3",
+    } | {name: known.get(name) or secrets.token_urlsafe(48) for name in SECRETS}
+    hosts = {
+        host: {"ansible_host": address, "ansible_port": 22} for host, address in addresses.items()
+    }
+    text = yaml.safe_dump({"all": {"vars": variables, "hosts": hosts}}, sort_keys=False)
+    new = lab.inventory.with_suffix(".new")
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+        stream.write(text)
+    new.replace(lab.inventory)
+
+
+def _remove_containers(lab: Lab, hosts: Iterable[str]) -> None:
+    names = [f"{lab.id}-{host}" for host in hosts]
+    if names:
+        docker("rm", "--force", "--volumes", *names)
