@@ -1,15 +1,21 @@
 """What every test may use: a private Redis, settings that point at it, real workers."""
 
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis
 
+from nova.runtime.heartbeat import read_workers
 from nova.settings import Settings
 from nova.store import connect
 from scripts.local.redis_server import LocalRedis
 
+CELERY = str(Path(sys.executable).parent / "celery")
 JWT_SECRET = "k" * 16 + "0123456789abcdef" * 2
 
 
@@ -58,3 +64,43 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real inputs are not here: {folder.parent.name}/{folder.name}")
     return folder
+
+
+@pytest.fixture
+def process_environment(redis_url: str) -> dict[str, str]:
+    """Environment of a real process of Nova; nothing of the caller's settings leaks into it."""
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return inherited | {"REDIS_URL": redis_url, "JWT_SECRET_KEY": JWT_SECRET}
+
+
+@pytest.fixture
+def worker(
+    client: redis.Redis, process_environment: dict[str, str], tmp_path: Path
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """A real worker of two processes that serves every queue, ready when the test begins."""
+    command = [CELERY, "-A", "nova.celery_app", "worker", "--concurrency=2", "--hostname=test@%h"]
+    log = tmp_path / "worker.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, env=process_environment, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        wait_until(lambda: read_workers(client) or process.poll() is not None, log.read_text)
+        assert process.poll() is None, log.read_text()
+        yield process
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def wait_until(
+    condition: Callable[[], object],
+    explain: Callable[[], str] = lambda: "",
+    timeout_seconds: float = 30.0,
+) -> None:
+    """Poll until the condition holds; fail with an explanation at the deadline."""
+    deadline = time.monotonic() + timeout_seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {timeout_seconds} s. {explain()}")
+        time.sleep(0.05)

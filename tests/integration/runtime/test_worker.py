@@ -1,0 +1,125 @@
+"""A real worker on a real Redis: health check, heartbeat, notes about issued tasks, systemd."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import redis
+
+import nova
+from nova.queues import QUEUES
+from nova.runtime.heartbeat import read_workers
+from nova.runtime.issued import find_issued
+from nova.store import Keys
+from scripts.local.redis_server import LocalRedis
+from tests.conftest import CELERY, wait_until
+
+HEALTH_CHECK = """
+import json, sys
+from nova.celery_app import app, health_check
+result = health_check.apply_async(queue=sys.argv[1] if sys.argv[1:] else None)
+print(json.dumps({"id": result.id, "result": result.get(timeout=20)}))
+"""
+
+
+def check_health(environment: dict[str, str], *queue: str) -> dict[str, dict[str, object]]:
+    """Publish a health check from a process of its own, as the guide does, and wait for it."""
+    command = [sys.executable, "-c", HEALTH_CHECK, *queue]
+    answer: dict[str, dict[str, object]] = json.loads(
+        subprocess.run(command, env=environment, check=True, capture_output=True).stdout
+    )
+    return answer
+
+
+def test_the_health_check_answers_as_in_the_guide_with_release_and_worker(
+    worker: "subprocess.Popen[bytes]", process_environment: dict[str, str], client: redis.Redis
+) -> None:
+    answer = check_health(process_environment)
+    assert answer["result"] == {
+        "status": "healthy",
+        "worker": True,
+        "release": nova.__release__,
+        "worker_name": f"test@{socket.gethostname()}",
+    }
+    issued = find_issued(client, str(answer["id"]))
+    assert issued is not None
+    assert (issued.name, issued.queue) == ("nova.health_check", "maintenance")
+
+
+def test_a_worker_without_queues_named_serves_all_of_them_and_its_direct_queue(
+    worker: "subprocess.Popen[bytes]", process_environment: dict[str, str], client: redis.Redis
+) -> None:
+    name = f"test@{socket.gethostname()}"
+    [heartbeat] = read_workers(client)
+    assert heartbeat.name == name
+    assert heartbeat.pid == worker.pid
+    assert heartbeat.concurrency == 2
+    assert set(heartbeat.queues) == {*QUEUES, f"{name}.dq2"}
+    for queue in QUEUES:
+        assert check_health(process_environment, queue)["result"]["worker_name"] == name
+
+
+def test_an_id_that_was_never_issued_is_not_found(client: redis.Redis) -> None:
+    assert find_issued(client, "00000000-0000-0000-0000-000000000000") is None
+
+
+def test_a_stopped_worker_is_not_online_and_a_killed_one_not_for_long(
+    worker: "subprocess.Popen[bytes]", client: redis.Redis
+) -> None:
+    """A stop removes the heartbeat; after a kill its time to live does."""
+    [heartbeat] = read_workers(client)
+    assert 0 < client.ttl(Keys.worker(heartbeat.name)) <= 20  # type: ignore[operator]
+    worker.send_signal(signal.SIGTERM)
+    worker.wait(timeout=30)
+    assert read_workers(client) == []
+
+
+def test_a_queue_that_nobody_defined_is_refused_when_the_worker_starts(
+    process_environment: dict[str, str],
+) -> None:
+    command = [CELERY, "-A", "nova.celery_app", "worker", "--queues=governence"]
+    process = subprocess.run(
+        command, env=process_environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert process.returncode != 0
+    assert "governence" in process.stderr
+
+
+def test_ready_waits_for_a_redis_that_comes_late(
+    process_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """The worker neither fails nor claims to be ready while Redis is away; then it is ready."""
+    late = LocalRedis.create(tmp_path / "late")
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(address)
+        systemd.settimeout(30)
+        environment = process_environment | {"REDIS_URL": late.url, "NOTIFY_SOCKET": address}
+        log = tmp_path / "worker.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [CELERY, "-A", "nova.celery_app", "worker", "--concurrency=1"],
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            wait_until(
+                lambda: "Cannot connect" in log.read_text() or process.poll() is not None,
+                log.read_text,
+            )
+            assert process.poll() is None, log.read_text()
+            late.start()
+            wait_until(lambda: b"READY=1\nSTATUS=consuming" in systemd.recv(4096), log.read_text)
+            os.kill(process.pid, signal.SIGTERM)
+            wait_until(lambda: b"STOPPING=1" in systemd.recv(4096), log.read_text)
+            assert process.wait(timeout=30) == 0
+        finally:
+            process.kill()
+            process.wait()
+            late.stop()
+    assert late.password not in log.read_text()

@@ -1,0 +1,20 @@
+"""The beat table says what the guide says."""
+
+from datetime import UTC, datetime
+
+from nova.queues import QUEUES
+from nova.schedule import SCHEDULE, beat_schedule
+
+
+def test_governance_runs_nightly_at_two_utc_on_its_queue() -> None:
+    entry = beat_schedule()["nightly-governance-loop"]
+    assert entry["task"] == "nova.governance.run_governance_task"
+    assert entry["options"] == {"queue": "governance"}
+    schedule = entry["schedule"]
+    schedule.nowfun = lambda: datetime(2026, 1, 1, 1, 0, tzinfo=UTC)
+    wait = schedule.remaining_estimate(datetime(2026, 1, 1, 0, 0, tzinfo=UTC))
+    assert wait.total_seconds() == 3600
+
+
+def test_every_entry_goes_to_a_queue_that_exists() -> None:
+    assert {entry.queue for entry in SCHEDULE} <= set(QUEUES)

@@ -1,0 +1,112 @@
+"""Settings: where values come from, and what is refused with which words."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nova.errors import ConfigurationError
+from nova.settings import Settings, load_settings
+
+GOOD_SECRET = "c0ffee" * 8
+
+
+@pytest.fixture(autouse=True)
+def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test sets the variables it is about."""
+    for field in Settings.model_fields.values():
+        monkeypatch.delenv(str(field.alias), raising=False)
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+
+
+def test_missing_redis_url_is_named_in_one_line() -> None:
+    with pytest.raises(ConfigurationError, match="REDIS_URL is not set") as caught:
+        load_settings()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_value_is_named_but_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wrong value may be a URL with a password in it."""
+    monkeypatch.setenv("REDIS_URL", "http://user:hunter2@host/0")
+    with pytest.raises(ConfigurationError, match="REDIS_URL: must start with redis://") as caught:
+        load_settings()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_secret_may_come_from_a_credential_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://localhost:6379/0")
+    (tmp_path / "jwt_secret_key").write_text(GOOD_SECRET + "\n")
+    (tmp_path / "nova_redis_password").write_text("from-file\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    settings = load_settings()
+    assert settings.require_jwt_secret() == GOOD_SECRET
+    assert settings.redis_password.get_secret_value() == "from-file"
+
+
+def test_the_environment_wins_over_a_credential_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://localhost:6379/0")
+    (tmp_path / "nova_redis_password").write_text("from-file")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("NOVA_REDIS_PASSWORD", "from-environment")
+    assert load_settings().redis_password.get_secret_value() == "from-environment"
+
+
+def test_user_and_password_are_composed_and_escaped(
+    make_settings: Callable[..., Settings],
+) -> None:
+    settings = make_settings(
+        REDIS_URL="redis://db:6379/2", NOVA_REDIS_USERNAME="nova", NOVA_REDIS_PASSWORD="a/b@c:d"
+    )
+    assert settings.redis_dsn == "redis://nova:a%2Fb%40c%3Ad@db:6379/2"
+
+
+def test_credentials_that_stand_in_the_url_are_used_as_they_are(
+    make_settings: Callable[..., Settings],
+) -> None:
+    url = "redis://nova:pw@db:6379/2"
+    assert make_settings(REDIS_URL=url).redis_dsn == url
+
+
+def test_the_location_for_messages_carries_no_password(
+    make_settings: Callable[..., Settings],
+) -> None:
+    settings = make_settings(REDIS_URL="redis://nova:pw@db:6379/2?password=pw")
+    assert settings.redis_location == "redis://db:6379/2"
+
+
+@pytest.mark.parametrize(
+    ("secret", "reason"),
+    [
+        ("", "is not set"),
+        ("too-short", "shorter than 32 bytes"),
+        ("your_secure_jwt_key_here", "placeholder"),
+        ("your_secure_jwt_key_here_that_is_long_enough", "placeholder"),
+        ("changeme" * 8, "placeholder"),
+    ],
+)
+def test_a_bad_jwt_secret_is_refused_and_the_variable_named(
+    make_settings: Callable[..., Settings], secret: str, reason: str
+) -> None:
+    """The guide's own sample key is among them, on purpose."""
+    with pytest.raises(ConfigurationError, match=f"JWT_SECRET_KEY .*{reason}"):
+        make_settings(JWT_SECRET_KEY=secret).require_jwt_secret()
+
+
+def test_settings_do_not_show_secrets_when_printed(
+    make_settings: Callable[..., Settings],
+) -> None:
+    settings = make_settings(NOVA_REDIS_PASSWORD="hunter2", JWT_SECRET_KEY=GOOD_SECRET)
+    assert "hunter2" not in repr(settings)
+    assert GOOD_SECRET not in repr(settings)
+
+
+@pytest.mark.parametrize(("given", "level"), [("INFO", "info"), ("20", "info"), ("30", "warning")])
+def test_log_levels_are_taken_in_any_case_and_as_numbers(
+    make_settings: Callable[..., Settings], given: str, level: str
+) -> None:
+    """Celery rewrites CELERY_LOG_LEVEL as a number in the processes it starts."""
+    assert make_settings(CELERY_LOG_LEVEL=given).log_level == level
