@@ -73,12 +73,6 @@ class Settings(BaseSettings):
         alias="NOVA_GOVERNANCE_POLICY",
         description="Governance policy file; the packaged policy when unset.",
     )
-    metric_retention_days: int = Field(
-        default=400,
-        alias="NOVA_METRIC_RETENTION_DAYS",
-        ge=1,
-        description="Days of channel metrics to keep.",
-    )
     report_retention_days: int = Field(
         default=90,
         alias="NOVA_REPORT_RETENTION_DAYS",
@@ -101,6 +95,16 @@ class Settings(BaseSettings):
         default="",
         alias="NOTIFY_SOCKET",
         description="Set by systemd for Type=notify services; not for people.",
+    )
+    listen_pid: int = Field(
+        default=0,
+        alias="LISTEN_PID",
+        description="Set by systemd for socket-activated services; not for people.",
+    )
+    listen_fds: int = Field(
+        default=0,
+        alias="LISTEN_FDS",
+        description="Set by systemd for socket-activated services; not for people.",
     )
 
     @field_validator("redis_url")
