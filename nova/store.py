@@ -61,15 +61,15 @@ class Keys:
         return f"nova:governance:report:{report_id}:flags"
 
 
-def connect(settings: Settings) -> redis.Redis:
-    """Return a client that answers bytes and never waits longer than the socket timeout.
+def connect(settings: Settings, timeout_seconds: float = SOCKET_TIMEOUT_SECONDS) -> redis.Redis:
+    """Return a client that answers bytes and never waits longer than `timeout_seconds`.
 
     Nothing is sent before the first command.
     """
     client: redis.Redis = redis.Redis.from_url(
         settings.redis_dsn,
-        socket_timeout=SOCKET_TIMEOUT_SECONDS,
-        socket_connect_timeout=SOCKET_CONNECT_TIMEOUT_SECONDS,
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=min(timeout_seconds, SOCKET_CONNECT_TIMEOUT_SECONDS),
         socket_keepalive=True,
         health_check_interval=HEALTH_CHECK_INTERVAL_SECONDS,
     )

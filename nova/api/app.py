@@ -1,0 +1,68 @@
+"""The API's FastAPI app."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+import nova
+from nova.api import problems
+from nova.api.middleware import BodyLimit, RequestMetrics
+from nova.api.routes import process
+from nova.api.security import TokenIssuer
+from nova.metrics import REDIS_TIMEOUT_SECONDS
+from nova.settings import Settings
+from nova.store import connect
+
+ROUTERS = (process.router,)
+DESCRIPTION = """
+Management of Nova. Requests carry a token of `nova token create --role viewer|operator|admin` in
+the header `Authorization: Bearer TOKEN`; each role may also do what the lower ones may. Every
+error is a problem document (RFC 9457).
+"""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Build the app. Nothing is sent to Redis before the first request.
+
+    Raises:
+        ConfigurationError: JWT_SECRET_KEY is missing, too short or a placeholder.
+    """
+    app = FastAPI(
+        title="Nova", version=nova.__release__, description=DESCRIPTION, lifespan=_lifespan
+    )
+    app.state.settings = settings
+    app.state.tokens = TokenIssuer(settings)
+    app.state.redis = connect(settings)
+    # Probes and scrapers want an answer soon, also when Redis froze.
+    app.state.probe_redis = connect(settings, timeout_seconds=REDIS_TIMEOUT_SECONDS)
+    app.add_middleware(BodyLimit, limits_bytes={})
+    app.add_middleware(RequestMetrics)
+    problems.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    _document_problems(app)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.redis.close()
+    app.state.probe_redis.close()
+
+
+def _document_problems(app: FastAPI) -> None:
+    """Add to the OpenAPI document the schemas that `problems.responses` refers to."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        template = "#/components/schemas/{model}"
+        problem = problems.Problem.model_json_schema(ref_template=template)
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas |= problem.pop("$defs") | {"Problem": problem}
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way

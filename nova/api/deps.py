@@ -1,0 +1,73 @@
+"""What routes ask for: the caller with a sufficient role, the settings, Redis, the Celery app."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import redis
+from celery import Celery
+from fastapi import Depends, HTTPException, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from nova.api.security import Caller, InvalidTokenError, Role, TokenIssuer
+from nova.settings import Settings
+
+# auto_error would answer 403 to a request without a token.
+_bearer = HTTPBearer(auto_error=False, description="A token of `nova token create`.")
+
+
+def require(role: Role) -> Callable[..., Caller]:
+    """Return a dependency that lets callers with at least this role pass.
+
+    Raises:
+        HTTPException: 401 without a valid token, 403 with a role that is too low.
+    """
+
+    def caller(
+        request: Request,
+        credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    ) -> Caller:
+        if credentials is None:
+            raise _unauthorized("send a token in the header Authorization: Bearer TOKEN")
+        issuer: TokenIssuer = request.app.state.tokens
+        try:
+            found = issuer.check(credentials.credentials)
+        except InvalidTokenError as error:
+            raise _unauthorized(str(error), 'Bearer error="invalid_token"') from None
+        if found.role < role:
+            reason = f"this needs the role {role.value}; the token has {found.role.value}"
+            raise HTTPException(403, reason)
+        return found
+
+    caller.role = role  # type: ignore[attr-defined]  # lets tests see which route needs what
+    return caller
+
+
+def _unauthorized(reason: str, challenge: str = "Bearer") -> HTTPException:
+    return HTTPException(401, reason, {"WWW-Authenticate": challenge})
+
+
+Viewer = Annotated[Caller, Depends(require(Role.VIEWER))]
+Operator = Annotated[Caller, Depends(require(Role.OPERATOR))]
+Admin = Annotated[Caller, Depends(require(Role.ADMIN))]
+
+
+def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def _redis(request: Request) -> redis.Redis:
+    client: redis.Redis = request.app.state.redis
+    return client
+
+
+def _celery() -> Celery:
+    # Importing it reads the process's environment, which an app made for a test does not use.
+    from nova.celery_app import app
+
+    return app
+
+
+AppSettings = Annotated[Settings, Depends(_settings)]
+RedisClient = Annotated[redis.Redis, Depends(_redis)]
+CeleryApp = Annotated[Celery, Depends(_celery)]

@@ -1,0 +1,116 @@
+"""Tokens: who calls the API, and what the caller may do. Made and checked here, nowhere else."""
+
+import enum
+import functools
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import jwt
+
+from nova.errors import InputError
+from nova.settings import Settings
+
+ALGORITHM = "HS256"
+REQUIRED_CLAIMS = ("exp", "iat", "iss", "aud", "sub", "role")
+#: Clocks of two hosts may differ by this much.
+LEEWAY = timedelta(seconds=10)
+LONGEST_TTL = timedelta(days=366)
+
+
+@functools.total_ordering
+class Role(enum.Enum):
+    """What a caller may do. Each role may also do what the lower ones may; lowest first."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+    def __lt__(self, other: object) -> bool:
+        if not isinstance(other, Role):
+            return NotImplemented
+        order = list(Role)
+        return order.index(self) < order.index(other)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who sent a request."""
+
+    subject: str
+    role: Role
+
+
+class InvalidTokenError(Exception):
+    """A token is not accepted. The message may be shown to whoever sent it."""
+
+
+class TokenIssuer:
+    """Makes and checks the tokens of one Nova.
+
+    Raises:
+        ConfigurationError: JWT_SECRET_KEY is missing, too short or a placeholder.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._secret = settings.require_jwt_secret()
+        self._issuer = settings.jwt_issuer
+        self._audience = settings.jwt_audience
+
+    def create(self, subject: str, role: Role, ttl: timedelta) -> str:
+        """Return a token that is valid from now on for `ttl`.
+
+        Raises:
+            InputError: `ttl` is not between one second and 366 days, or `subject` is empty.
+        """
+        if not timedelta(seconds=1) <= ttl <= LONGEST_TTL:
+            raise InputError(f"a token lives between 1 second and {LONGEST_TTL.days} days")
+        if not subject.strip():
+            raise InputError("a token needs a subject: who will use it")
+        now = datetime.now(UTC)
+        claims = {
+            "sub": subject,
+            "role": role.value,
+            "iss": self._issuer,
+            "aud": self._audience,
+            "iat": now,
+            "exp": now + ttl,
+        }
+        return jwt.encode(claims, self._secret, algorithm=ALGORITHM)
+
+    def check(self, token: str) -> Caller:
+        """Return who a token stands for.
+
+        Raises:
+            InvalidTokenError: it is expired, forged, incomplete or meant for somebody else.
+        """
+        claims = self._claims(token)
+        try:
+            role = Role(claims["role"])
+        except ValueError:
+            raise InvalidTokenError("the token's role is unknown") from None
+        return Caller(subject=claims["sub"], role=role)
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        """Return the claims. The signature is checked before any of them is looked at."""
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                self._secret,
+                algorithms=[ALGORITHM],
+                issuer=self._issuer,
+                audience=self._audience,
+                leeway=LEEWAY,
+                options={"require": list(REQUIRED_CLAIMS)},
+            )
+        except jwt.ExpiredSignatureError:
+            raise InvalidTokenError("the token has expired; get a new one") from None
+        except jwt.ImmatureSignatureError:
+            raise InvalidTokenError("the token is not valid yet; compare the clocks") from None
+        except (jwt.InvalidIssuerError, jwt.InvalidAudienceError):
+            raise InvalidTokenError("the token was made for another service") from None
+        except jwt.MissingRequiredClaimError as error:
+            raise InvalidTokenError(f"the token lacks the claim {error.claim}") from None
+        except jwt.InvalidTokenError:
+            raise InvalidTokenError("the token is not one of this Nova's") from None
+        return claims

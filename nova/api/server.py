@@ -1,0 +1,98 @@
+"""Runs the API: its socket, its server, and what systemd hears about it."""
+
+import logging
+import os
+import socket
+import threading
+
+import uvicorn
+
+from nova import logs
+from nova.api.app import create_app
+from nova.errors import ConfigurationError
+from nova.runtime.notify import notify, wait_for_redis
+from nova.settings import Settings
+from nova.store import connect
+
+logger = logging.getLogger(__name__)
+
+#: The first file descriptor that systemd passes, see sd_listen_fds(3).
+FIRST_SYSTEMD_FD = 3
+BACKLOG = 2048
+#: Seconds that running requests get at shutdown; the unit's TimeoutStopSec must be longer.
+SHUTDOWN_TIMEOUT_SECONDS = 30
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that tells systemd how it is."""
+
+    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
+        super().__init__(config)
+        self.settings = settings
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve at once, and be READY once Redis has answered."""
+        await super().startup(sockets)
+        threading.Thread(target=self._announce, name="announce", daemon=True).start()
+
+    def _announce(self) -> None:
+        with connect(self.settings) as client:
+            wait_for_redis(self.settings, client)
+        if not self.should_exit:
+            notify("READY=1", "STATUS=serving")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no new request, and finish the running ones."""
+        notify("STOPPING=1", "STATUS=finishing running requests")
+        await super().shutdown(sockets)
+
+
+def serve(settings: Settings) -> None:
+    """Serve the API until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigurationError: the secret for tokens is missing or unsafe, the log file cannot be
+            written, or the address cannot be listened on.
+    """
+    app = create_app(settings)
+    # Now, and not with the first request that publishes a task.
+    import nova.celery_app  # noqa: F401
+
+    sockets = systemd_sockets(settings) or [bind(settings.api_host, settings.api_port)]
+    logs.configure(settings, "api")
+    config = uvicorn.Config(
+        app,
+        log_config=None,  # the root logger's handlers write it all
+        access_log=True,
+        server_header=False,
+        ws="none",
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_SECONDS,
+    )
+    for listening in sockets:
+        logger.info("the API listens on %s", listening.getsockname())
+    Server(config, settings).run(sockets)
+
+
+def systemd_sockets(settings: Settings) -> list[socket.socket]:
+    """Return the listening sockets that systemd opened for this process, if it did."""
+    if settings.listen_pid != os.getpid():
+        return []
+    numbers = range(FIRST_SYSTEMD_FD, FIRST_SYSTEMD_FD + settings.listen_fds)
+    return [socket.socket(fileno=number) for number in numbers]
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on an address.
+
+    Raises:
+        ConfigurationError: the address is in use, is not this host's, or may not be used.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]
+        raise ConfigurationError(
+            f"cannot listen on {host} port {port}: {reason}; "
+            "set NOVA_API_HOST and NOVA_API_PORT, or stop what uses the port"
+        ) from None
