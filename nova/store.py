@@ -60,6 +60,11 @@ class Keys:
         """Hash of one report: flagged channel -> JSON with score, flag and reasons."""
         return f"nova:governance:report:{report_id}:flags"
 
+    @staticmethod
+    def governance_staging(run_id: str, part: str) -> str:
+        """Where one run puts together a large key of its report before it becomes visible."""
+        return f"nova:governance:staging:{run_id}:{part}"
+
 
 def connect(settings: Settings, timeout_seconds: float = SOCKET_TIMEOUT_SECONDS) -> redis.Redis:
     """Return a client that answers bytes and never waits longer than `timeout_seconds`.

@@ -1,0 +1,1 @@
+"""Governance: scores channels over a window of days, flags them, and enforces the policy."""
