@@ -3,23 +3,94 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-# The development environment follows the lock: it is made anew when the lock changes.
-.venv/.complete: requirements-dev.txt pyproject.toml
+# --- On this machine
+
+.PHONY: run
+run: venv  ## All of Nova on this machine, without root and Docker, until Ctrl-C
+	@exec $(BIN)/python -m scripts.local.stack
+
+# --- The lab fleet: three systemd hosts in Docker
+
+.PHONY: fleet
+fleet:  ## A three-host fleet in the lab, doing real work
+	@scripts/bootstrap.sh --tools fleet
+	@$(MAKE) --no-print-directory venv
+	@$(BIN)/python -m scripts.fleet up
+
+.PHONY: fleet-down
+fleet-down: venv  ## Remove the lab fleet, and what was started for it
+	@$(BIN)/python -m scripts.fleet down
+	@scripts/bootstrap.sh --stop-engine
+
+# --- Checks and tests
+
+.PHONY: check
+check: venv  ## Lint, types, unit and contract tests: seconds
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/mypy
+	@$(BIN)/shellcheck scripts/*.sh .ci/run
+	@$(BIN)/yamllint --strict .
+	@$(BIN)/ansible-lint --offline --quiet
+	@$(BIN)/pytest --quiet -n 2 tests/unit tests/contract
+
+.PHONY: integration
+integration: venv  ## Tests on a real Redis with real processes
+	@$(BIN)/pytest --quiet tests/integration
+
+.PHONY: molecule
+molecule: venv  ## The lab scenarios: one host, then three
+	@$(BIN)/molecule test -s default
+	@$(BIN)/molecule test -s fleet
+
+.PHONY: test
+test:  ## Everything, on a machine with nothing prepared
+	@scripts/bootstrap.sh --tools test
+	@$(MAKE) --no-print-directory check integration
+	@$(MAKE) --no-print-directory molecule; code=$$?; scripts/bootstrap.sh --stop-engine; exit $$code
+
+# --- Numbers
+
+.PHONY: bench
+bench: venv  ## Measure; docs/benchmarks.md says what the numbers mean
+	@for file in bench/bench_*.py; do $(BIN)/python $$file || exit 1; done
+
+# --- Upkeep
+
+# The environment follows the lock: it is made anew when the lock changes.
+.venv/.complete: requirements-dev.txt
 	@rm -rf .venv
-	@$(PYTHON) -m venv .venv || { echo "nova: python3 with its venv module is needed: apt install python3-venv" >&2; rm -rf .venv; exit 1; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "nova: python3 with its venv module is needed: apt install python3-venv" >&2; exit 1; }
+	@echo "making .venv from requirements-dev.txt"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .PHONY: venv
-venv: .venv/.complete  ## Make the development environment in .venv
+venv: .venv/.complete  ## The development environment, .venv
+
+.PHONY: docs
+docs: venv  ## Write the reference pages from the code
+	@$(BIN)/python -m scripts.reference
+
+.PHONY: format
+format: venv  ## Format the Python code
+	@$(BIN)/ruff check --fix --quiet
+	@$(BIN)/ruff format --quiet
+
+LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml
 
 .PHONY: lock
-lock: venv  ## Resolve the dependencies of pyproject.toml anew into the two lock files
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.txt
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements-dev.txt
+lock: venv  ## Resolve the dependencies of pyproject.toml into the lock files
+	@$(BIN)/$(LOCK) -o requirements.txt
+	@$(BIN)/$(LOCK) --extra dev -c requirements.txt -o requirements-dev.txt
+
+.PHONY: clean
+clean:  ## Remove the environment and caches; state under .nova/ stays
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dist

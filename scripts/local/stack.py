@@ -4,6 +4,7 @@ State lives in .nova/local/. Another shell gets the same settings with
 `set -a; . .nova/local/nova.env; set +a`.
 """
 
+import argparse
 import asyncio
 import os
 import secrets
@@ -20,9 +21,6 @@ from nova.errors import ConfigurationError, NovaError
 from nova.queues import QUEUES
 from scripts.local.redis_server import LocalRedis
 
-STATE = Path(".nova/local")
-API_PORT = 8000
-FLOWER_PORT = 5555
 #: Seconds that the processes get to finish what they do, before they are killed.
 STOP_SECONDS = 30
 COLOURS = ("cyan", "green", "yellow", "blue", "magenta", "bright_cyan", "bright_green")
@@ -30,7 +28,7 @@ COLOURS = ("cyan", "green", "yellow", "blue", "magenta", "bright_cyan", "bright_
 console = Console(highlight=False, soft_wrap=True)
 
 
-def commands() -> dict[str, list[str]]:
+def commands(state: Path, flower_port: int) -> dict[str, list[str]]:
     """Return the command of every process, by the name that its output is prefixed with."""
     bin_folder = Path(sys.executable).parent
     celery = [str(bin_folder / "celery"), "-A", "nova.celery_app"]
@@ -46,9 +44,9 @@ def commands() -> dict[str, list[str]]:
         for name, queue in QUEUES.items()
     }
     return workers | {
-        "beat": [*celery, "beat", f"--schedule={STATE / 'celerybeat-schedule'}"],
+        "beat": [*celery, "beat", f"--schedule={state / 'celerybeat-schedule'}"],
         "api": [nova, "api"],
-        "flower": [nova, "flower", "--address=127.0.0.1", f"--port={FLOWER_PORT}"],
+        "flower": [nova, "flower", "--address=127.0.0.1", f"--port={flower_port}"],
     }
 
 
@@ -68,18 +66,18 @@ def check_port(port: int, what: str) -> None:
             ) from None
 
 
-def settings_file(server: LocalRedis) -> dict[str, str]:
+def write_settings(state: Path, redis_url: str, api_port: int) -> dict[str, str]:
     """Write the stack's settings for other shells (owner only), and return them."""
-    key_file = STATE / "jwt_secret_key"
+    key_file = state / "jwt_secret_key"
     if not key_file.is_file():
         key_file.touch(mode=0o600)
         key_file.write_text(secrets.token_hex(32))
     values = {
-        "REDIS_URL": server.url,
+        "REDIS_URL": redis_url,
         "JWT_SECRET_KEY": key_file.read_text(),
-        "NOVA_API_PORT": str(API_PORT),
+        "NOVA_API_PORT": str(api_port),
     }
-    path = STATE / "nova.env"
+    path = state / "nova.env"
     path.touch(mode=0o600)
     path.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
     return values
@@ -109,14 +107,16 @@ async def run_process(
     return process
 
 
-async def run_until_stopped(environment: Mapping[str, str]) -> int:
+async def run_until_stopped(
+    commands: Mapping[str, list[str]], environment: Mapping[str, str]
+) -> int:
     """Run all processes until Ctrl-C, or until one of them ends; return the exit code."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     processes = {}
-    for index, (name, command) in enumerate(commands().items()):
+    for index, (name, command) in enumerate(commands.items()):
         colour = COLOURS[index % len(COLOURS)]
         processes[name] = await run_process(name, command, environment, colour)
     endings = {asyncio.create_task(process.wait()): name for name, process in processes.items()}
@@ -147,18 +147,29 @@ async def stop_all(processes: list[asyncio.subprocess.Process]) -> None:
                 await process.wait()
 
 
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="make run", description=__doc__)
+    parser.add_argument("--state", type=Path, default=Path(".nova/local"), help="folder for state")
+    parser.add_argument("--api-port", type=int, default=8000)
+    parser.add_argument("--flower-port", type=int, default=5555)
+    return parser.parse_args()
+
+
 def main() -> int:
     """Run the stack and return the exit code."""
-    check_port(API_PORT, "the API")
-    check_port(FLOWER_PORT, "Flower")
-    with LocalRedis.create(STATE.absolute() / "redis") as server:
-        environment = os.environ | settings_file(server)
-        console.print(f"API documentation  http://127.0.0.1:{API_PORT}/docs")
-        console.print(f"Metrics            http://127.0.0.1:{API_PORT}/metrics")
-        console.print(f"Flower             http://127.0.0.1:{FLOWER_PORT}")
-        console.print(f"Other shells       set -a; . {STATE}/nova.env; set +a; nova status")
+    options = parse()
+    state = options.state.absolute()
+    check_port(options.api_port, "the API")
+    check_port(options.flower_port, "Flower")
+    with LocalRedis.create(state / "redis") as server:
+        environment = os.environ | write_settings(state, server.url, options.api_port)
+        console.print(f"API documentation  http://127.0.0.1:{options.api_port}/docs")
+        console.print(f"Metrics            http://127.0.0.1:{options.api_port}/metrics")
+        console.print(f"Flower             http://127.0.0.1:{options.flower_port}")
+        console.print(f"Other shells       set -a; . {options.state}/nova.env; set +a; nova status")
         console.print("Ctrl-C stops everything.\n")
-        return asyncio.run(run_until_stopped(environment))
+        return asyncio.run(run_until_stopped(commands(state, options.flower_port), environment))
 
 
 if __name__ == "__main__":
