@@ -6,6 +6,7 @@ import socket
 import threading
 
 import uvicorn
+from celery.result import denied_join_result
 
 from nova import logs
 from nova.api.app import create_app
@@ -70,7 +71,10 @@ def serve(settings: Settings) -> None:
     )
     for listening in sockets:
         logger.info("the API listens on %s", listening.getsockname())
-    Server(config, settings).run(sockets)
+    # Nobody here waits for a result. Else Celery would subscribe to the result of every task it
+    # publishes, for ever, and a trigger would take 19 s to fail with Redis away.
+    with denied_join_result():
+        Server(config, settings).run(sockets)
 
 
 def systemd_sockets(settings: Settings) -> list[socket.socket]:

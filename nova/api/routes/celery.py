@@ -1,0 +1,121 @@
+"""The fleet, its tasks, and triggers."""
+
+import logging
+from datetime import datetime
+from typing import Annotated, Any
+
+from celery import states as celery_states
+from fastapi import APIRouter, Path, Response
+from kombu.exceptions import OperationalError
+from pydantic import BaseModel, ConfigDict, Field
+
+from nova.api import problems
+from nova.api.deps import AppSettings, CeleryApp, Operator, RedisClient, Viewer
+from nova.errors import NotFoundError, UnavailableError
+from nova.runtime.fleet import Fleet, read_fleet
+from nova.runtime.issued import IssuedTask, find_issued
+from nova.store import redis_errors
+
+logger = logging.getLogger(__name__)
+router = APIRouter(prefix="/api/celery", tags=["celery"])
+
+
+class TaskStatus(IssuedTask):
+    """A task: what was published, and what became of it."""
+
+    state: str = Field(
+        description="PENDING (waits in its queue), STARTED, RETRY, SUCCESS, FAILURE or REVOKED."
+    )
+    finished_at: datetime | None = None
+    result: Any = Field(default=None, description="What the task returned, once it succeeded.")
+    error: str | None = Field(
+        default=None, description="Why it failed, or why it will be tried again."
+    )
+
+
+class GovernanceRun(BaseModel):
+    """What to run; all of it may be left out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    auto_actions: bool = Field(
+        default=False, description="Act on channels, within the policy's limits; else only report."
+    )
+
+
+class Accepted(BaseModel):
+    """A task was published."""
+
+    task_id: str
+    status_url: str = Field(description="Where to ask what became of it; also in Location.")
+
+
+@router.get("/status", responses=problems.responses(401, 403, 503))
+def show_status(_caller: Viewer, settings: AppSettings, client: RedisClient) -> Fleet:
+    """Show the workers that are online, and how many tasks wait in each queue."""
+    with redis_errors(settings):
+        return read_fleet(client)
+
+
+@router.get("/task/{task_id}", responses=problems.responses(401, 403, 404, 503))
+def show_task(
+    _caller: Viewer,
+    task_id: Annotated[str, Path(max_length=200)],
+    settings: AppSettings,
+    client: RedisClient,
+    celery: CeleryApp,
+) -> TaskStatus:
+    """Show one task. An id that was never issued, or whose result has expired, is 404."""
+    with redis_errors(settings):
+        issued = find_issued(client, task_id)
+        if issued is None:
+            raise NotFoundError(
+                f"no task {task_id}: the id was never issued, or more than "
+                f"{settings.result_expires_hours} hours ago"
+            )
+        outcome = celery.backend.get_task_meta(task_id)
+    state, result = outcome["status"], outcome["result"]
+    failed = isinstance(result, BaseException)
+    return TaskStatus(
+        **issued.model_dump(),
+        state=state,
+        finished_at=outcome.get("date_done") if state in celery_states.READY_STATES else None,
+        result=result if state == celery_states.SUCCESS else None,
+        error=f"{type(result).__name__}: {result}" if failed else None,
+    )
+
+
+@router.post(
+    "/governance/run", status_code=202, responses=problems.responses(400, 401, 403, 413, 422, 503)
+)
+def run_governance(
+    caller: Operator,
+    response: Response,
+    settings: AppSettings,
+    celery: CeleryApp,
+    run: GovernanceRun | None = None,
+) -> Accepted:
+    """Publish a governance run. Its report gets the task's id."""
+    arguments = (run or GovernanceRun()).model_dump()
+    accepted = _publish(celery, settings, "nova.governance.run_governance_task", arguments)
+    logger.info("%s published %s with %s", caller.subject, accepted.task_id, arguments)
+    response.headers["Location"] = accepted.status_url
+    return accepted
+
+
+def _publish(
+    celery: CeleryApp, settings: AppSettings, task: str, arguments: dict[str, Any]
+) -> Accepted:
+    """Publish a task by its name.
+
+    Raises:
+        UnavailableError: Redis does not answer; nothing was published.
+    """
+    try:
+        with redis_errors(settings):
+            task_id: str = celery.send_task(task, kwargs=arguments).id
+    except OperationalError as error:
+        raise UnavailableError(
+            f"Redis at {settings.redis_location} does not answer, nothing was published: {error}"
+        ) from error
+    return Accepted(task_id=task_id, status_url=f"/api/celery/task/{task_id}")
