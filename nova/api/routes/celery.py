@@ -38,8 +38,11 @@ class GovernanceRun(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    auto_actions: bool = Field(
-        default=False, description="Act on channels, within the policy's limits; else only report."
+    auto_actions: bool | None = Field(
+        default=None,
+        description="true: act on channels, within the policy's limits; false: only report; "
+        "left out: as the policy says.",
+        examples=[False],
     )
 
 
