@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 import nova
+from nova.api import commands as api_commands
 from nova.errors import NovaError
 from nova.queues import QUEUES
 from nova.schedule import SCHEDULE
@@ -102,16 +103,18 @@ def schedule(as_json: JsonOption = False) -> None:
     if as_json:
         print_json(
             [
-                {"name": e.name, "task": e.task, "queue": e.queue, "schedule": str(e.schedule)}
+                {"name": e.name, "task": e.task, "queue": e.queue, "schedule": e.cron}
                 for e in SCHEDULE
             ]
         )
         return
     table = Table()
-    for heading in ("entry", "task", "queue", "schedule (UTC)"):
-        table.add_column(heading)
+    for heading in ("entry", "cron (UTC)"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("queue", "task"):
+        table.add_column(heading, overflow="fold")
     for entry in SCHEDULE:
-        table.add_row(entry.name, entry.task, entry.queue, str(entry.schedule))
+        table.add_row(entry.name, entry.cron, entry.queue, entry.task)
     console.print(table)
 
 
@@ -134,6 +137,10 @@ def flower(context: typer.Context) -> None:
     logs.configure(get_settings(), "flower")
     sys.argv = ["celery", "-A", "nova.celery_app", "flower", *context.args]
     flower_main()
+
+
+app.add_typer(api_commands.token)
+app.command(epilog="Example: nova api")(api_commands.api)
 
 
 def main() -> None:

@@ -14,7 +14,13 @@ class ScheduleEntry:
 
     name: str
     task: str
-    schedule: crontab
+    #: Minute, hour, day of month, month, day of week, as in crontab(5).
+    cron: str
+
+    @property
+    def schedule(self) -> crontab:
+        """The cron line as Celery's schedule."""
+        return crontab.from_string(self.cron)
 
     @property
     def queue(self) -> str:
@@ -26,7 +32,7 @@ SCHEDULE: tuple[ScheduleEntry, ...] = (
     ScheduleEntry(
         name="nightly-governance-loop",
         task="nova.governance.run_governance_task",
-        schedule=crontab(hour="2", minute="0"),
+        cron="0 2 * * *",
     ),
 )
 

@@ -82,13 +82,13 @@ def queues_page() -> str:
     ]
     headings = ("queue", "purpose", "processes", "soft time limit (s)", "time limit (s)")
     entries = [
-        (f"`{entry.name}`", f"`{entry.task}`", f"`{entry.queue}`", str(entry.schedule))
+        (f"`{entry.name}`", f"`{entry.task}`", f"`{entry.queue}`", f"`{entry.cron}`")
         for entry in SCHEDULE
     ]
     body = [
         *_table(headings, queues),
         "\n## Schedule (UTC)\n",
-        *_table(("entry", "task", "queue", "minute hour day month weekday"), entries),
+        *_table(("entry", "task", "queue", "cron"), entries),
     ]
     return _page("Queues and schedule", "nova/queues.yml and nova/schedule.py", body)
 

@@ -87,7 +87,10 @@ class LocalRedis:
         ]
         # The configuration goes through standard input: a password has no place in argv.
         self.process = subprocess.Popen(
-            [find_redis_server(), "-"], stdin=subprocess.PIPE, start_new_session=True
+            [find_redis_server(), "-"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
         )
         assert self.process.stdin is not None  # noqa: S101  # asked for one line above
         with self.process.stdin as stdin:

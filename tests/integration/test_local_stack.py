@@ -1,0 +1,87 @@
+"""`make run`: everything starts, answers, and one Ctrl-C stops all of it."""
+
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+import redis
+
+from nova.queues import QUEUES
+from nova.runtime.heartbeat import read_workers
+from scripts.local.redis_server import free_port
+from tests.conftest import wait_until
+
+
+def stack_command(state: Path, api_port: int, flower_port: int) -> list[str]:
+    options = [f"--state={state}", f"--api-port={api_port}", f"--flower-port={flower_port}"]
+    return [sys.executable, "-m", "scripts.local.stack", *options]
+
+
+def redis_of(state: Path) -> redis.Redis:
+    lines = (state / "nova.env").read_text().splitlines()
+    client: redis.Redis = redis.Redis.from_url(
+        dict(line.split("=", 1) for line in lines)["REDIS_URL"]
+    )
+    return client
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_signal_stops_everything_that_make_run_started(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    state, api_port, flower_port = tmp_path / "state", free_port(), free_port()
+    log = tmp_path / "stack.log"
+    with log.open("wb") as output:
+        stack = subprocess.Popen(
+            stack_command(state, api_port, flower_port), stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        wait_until(
+            lambda: (
+                answers(f"http://127.0.0.1:{api_port}/readyz")
+                and answers(f"http://127.0.0.1:{flower_port}/")
+            ),
+            log.read_text,
+            timeout_seconds=60,
+        )
+        with redis_of(state) as client:
+            wait_until(lambda: len(read_workers(client)) == len(QUEUES), log.read_text)
+        children = psutil.Process(stack.pid).children(recursive=True)
+        assert len(children) > len(QUEUES)
+        stack.send_signal(number)
+        assert stack.wait(timeout=60) == 0, log.read_text()
+        assert [child for child in children if child.is_running()] == []
+    finally:
+        stack.kill()
+        stack.wait()
+    assert (state / "nova.env").stat().st_mode & 0o077 == 0
+    assert (state / "redis" / "appendonlydir").exists() or (
+        state / "redis" / "appendonly.aof"
+    ).exists()
+
+
+def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = subprocess.run(
+            stack_command(tmp_path / "state", port, free_port()),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert result.returncode == 1
+    assert f"port {port}, which the API needs, is taken" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
