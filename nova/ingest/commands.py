@@ -1,6 +1,5 @@
 """`nova ingest`."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from nova.ingest.models import IngestResult
 from nova.ingest.service import BytesDone, DaysDone, ingest_file
 from nova.settings import get_settings
 from nova.store import connect
+from nova.terminal import JsonOption, console, print_json
 
 EPILOG = "Example: nova ingest youtube_studio_export.csv --channel 'Ken Jee'"
 
@@ -47,7 +47,7 @@ def ingest(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check and compare, write nothing.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Read a file of channel metrics and store it, day by day."""
     settings = get_settings()
@@ -63,22 +63,22 @@ def ingest(
             stored=stored,
         )
     if as_json:
-        sys.stdout.write(result.model_dump_json(indent=2) + "\n")
+        print_json(result.model_dump(mode="json"))
     else:
-        _show(result, Console())
+        _show(result)
 
 
 @contextmanager
 def _progress_bar(file: Path) -> Iterator[tuple[BytesDone | None, DaysDone | None]]:
     """Show on a terminal how far reading and storing are; nothing elsewhere."""
-    console = Console(stderr=True)
-    if not console.is_terminal or not file.is_file():
+    errors = Console(stderr=True)
+    if not errors.is_terminal or not file.is_file():
         yield None, None
         return
     bytes_read = DownloadColumn()
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     with Progress(
-        *columns, bytes_read, TimeRemainingColumn(), console=console, transient=True
+        *columns, bytes_read, TimeRemainingColumn(), console=errors, transient=True
     ) as bar:
         size = file.stat().st_size
         reading = bar.add_task("reading", total=size)
@@ -93,7 +93,7 @@ def _progress_bar(file: Path) -> Iterator[tuple[BytesDone | None, DaysDone | Non
         yield progress, stored
 
 
-def _show(result: IngestResult, console: Console) -> None:
+def _show(result: IngestResult) -> None:
     title = f"{escape(result.file)}: {result.format}"
     table = Table(title=title + (" (dry run)" if result.dry_run else ""), show_header=False)
     for label, value in _lines(result):
