@@ -9,13 +9,13 @@ from fastapi import FastAPI
 import nova
 from nova.api import problems
 from nova.api.middleware import BodyLimit, RequestMetrics
-from nova.api.routes import celery, governance, process
+from nova.api.routes import celery, governance, metrics, process
 from nova.api.security import TokenIssuer
 from nova.metrics import REDIS_TIMEOUT_SECONDS
 from nova.settings import Settings
 from nova.store import connect
 
-ROUTERS = (celery.router, governance.router, process.router)
+ROUTERS = (celery.router, governance.router, metrics.router, process.router)
 DESCRIPTION = """
 Management of Nova. Requests carry a token of `nova token create --role viewer|operator|admin` in
 the header `Authorization: Bearer TOKEN`; each role may also do what the lower ones may. Every
@@ -37,7 +37,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.redis = connect(settings)
     # Probes and scrapers want an answer soon, also when Redis froze.
     app.state.probe_redis = connect(settings, timeout_seconds=REDIS_TIMEOUT_SECONDS)
-    app.add_middleware(BodyLimit, limits_bytes={})
+    app.add_middleware(BodyLimit, limits_bytes={metrics.PATH: settings.ingest_max_bytes})
     app.add_middleware(RequestMetrics)
     problems.install(app)
     for router in ROUTERS:

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from nova.errors import ConfigurationError, InputError, NotFoundError, NovaError, UnavailableError
 
@@ -98,6 +99,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(NovaError, _on_nova_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)
     app.add_exception_handler(Exception, _on_unknown_error)
 
 
@@ -133,6 +135,12 @@ def _on_invalid_request(request: Request, error: Exception) -> Response:
     if any(item["type"] == "json_invalid" for item in error.errors()):
         return problem_response(request, Kind.of_status(400), "the body is not JSON", errors=found)
     return problem_response(request, INVALID_REQUEST, detail, errors=found)
+
+
+def _on_disconnect(request: Request, _error: Exception) -> Response:
+    # Nobody reads this answer; without it the log would show a fault in Nova.
+    logger.info("%s %s: the client left in the middle", request.method, request.url.path)
+    return problem_response(request, Kind.of_status(400), "the body is not complete")
 
 
 def _on_unknown_error(request: Request, _error: Exception) -> Response:
