@@ -1,12 +1,10 @@
 """A real worker on a real Redis: health check, heartbeat, notes about issued tasks, systemd."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import redis
 
@@ -15,8 +13,7 @@ from nova.queues import QUEUES
 from nova.runtime.heartbeat import read_workers
 from nova.runtime.issued import find_issued
 from nova.store import Keys
-from scripts.local.redis_server import LocalRedis
-from tests.conftest import CELERY, wait_until
+from tests.conftest import CELERY
 
 HEALTH_CHECK = """
 import json, sys
@@ -72,7 +69,7 @@ def test_a_stopped_worker_is_not_online_and_a_killed_one_not_for_long(
 ) -> None:
     """A stop removes the heartbeat; after a kill its time to live does."""
     [heartbeat] = read_workers(client)
-    assert 0 < client.ttl(Keys.worker(heartbeat.name)) <= 20  # type: ignore[operator]
+    assert 0 < client.ttl(Keys.worker(heartbeat.name)) <= 20
     worker.send_signal(signal.SIGTERM)
     worker.wait(timeout=30)
     assert read_workers(client) == []
@@ -87,39 +84,3 @@ def test_a_queue_that_nobody_defined_is_refused_when_the_worker_starts(
     )
     assert process.returncode != 0
     assert "governence" in process.stderr
-
-
-def test_ready_waits_for_a_redis_that_comes_late(
-    process_environment: dict[str, str], tmp_path: Path
-) -> None:
-    """The worker neither fails nor claims to be ready while Redis is away; then it is ready."""
-    late = LocalRedis.create(tmp_path / "late")
-    address = str(tmp_path / "notify")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.bind(address)
-        systemd.settimeout(30)
-        environment = process_environment | {"REDIS_URL": late.url, "NOTIFY_SOCKET": address}
-        log = tmp_path / "worker.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [CELERY, "-A", "nova.celery_app", "worker", "--concurrency=1"],
-                env=environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        try:
-            wait_until(
-                lambda: "Cannot connect" in log.read_text() or process.poll() is not None,
-                log.read_text,
-            )
-            assert process.poll() is None, log.read_text()
-            late.start()
-            wait_until(lambda: b"READY=1\nSTATUS=consuming" in systemd.recv(4096), log.read_text)
-            os.kill(process.pid, signal.SIGTERM)
-            wait_until(lambda: b"STOPPING=1" in systemd.recv(4096), log.read_text)
-            assert process.wait(timeout=30) == 0
-        finally:
-            process.kill()
-            process.wait()
-            late.stop()
-    assert late.password not in log.read_text()
