@@ -1,0 +1,39 @@
+#!/bin/sh
+# Install a release on a host: install_release.sh FOLDER SHA256 KEEP
+# Unpacks FOLDER.tar.gz, which build_release.py made, into a new virtual environment at FOLDER.
+# FOLDER/nova-release is written last: without it the installation was interrupted, and this
+# script starts anew.
+set -eu
+
+folder=$1
+sha256=$2
+keep=$3
+archive=$folder.tar.gz
+releases=$(dirname "$folder")
+umask 022
+
+work=$(mktemp -d "$releases/.installing-XXXXXX")
+trap 'rm -rf "$work"' EXIT
+if ! echo "$sha256  $archive" | sha256sum --check --status; then
+    rm -f "$archive"
+    echo "install_release: $archive is damaged and was removed; run the playbook again" >&2
+    exit 1
+fi
+tar --extract --gzip --no-same-owner --file="$archive" --directory="$work"
+
+rm -rf "$folder"
+# A cache beside the releases, so that files are linked into place and not copied.
+export UV_CACHE_DIR="$work/cache" UV_OFFLINE=1 UV_NO_CONFIG=1 UV_PYTHON_DOWNLOADS=never
+"$work/uv" venv --quiet --python /usr/bin/python3 "$folder"
+"$work/uv" pip install --quiet --python "$folder/bin/python" --no-index \
+    --find-links "$work/wheels" --require-hashes --compile-bytecode \
+    --requirements "$work/requirements.txt"
+cp "$work/RELEASE" "$work/nova-release"
+mv "$work/nova-release" "$folder/nova-release"
+rm -f "$archive"
+
+# Keep the newest ones; the current one stays whatever its age.
+current=$(readlink -f "$releases/../current" || true)
+ls -1td "$releases"/*/ | tail -n +"$((keep + 1))" | while read -r old; do
+    [ "${old%/}" = "$current" ] || rm -rf "$old"
+done
