@@ -66,7 +66,7 @@ def shared_data() -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def process_environment(redis_url: str) -> dict[str, str]:
     """Environment of a real process of Nova; nothing of the caller's settings leaks into it."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}

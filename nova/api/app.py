@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from celery import Celery
 from fastapi import FastAPI
 
 import nova
@@ -23,8 +24,10 @@ error is a problem document (RFC 9457).
 """
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """Build the app. Nothing is sent to Redis before the first request.
+def create_app(settings: Settings, celery_app: Celery) -> FastAPI:
+    """Build the app, which publishes tasks through `celery_app`.
+
+    Nothing is sent to Redis before the first request.
 
     Raises:
         ConfigurationError: JWT_SECRET_KEY is missing, too short or a placeholder.
@@ -33,6 +36,7 @@ def create_app(settings: Settings) -> FastAPI:
         title="Nova", version=nova.__release__, description=DESCRIPTION, lifespan=_lifespan
     )
     app.state.settings = settings
+    app.state.celery = celery_app
     app.state.tokens = TokenIssuer(settings)
     app.state.redis = connect(settings)
     # Probes and scrapers want an answer soon, also when Redis froze.

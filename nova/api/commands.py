@@ -47,5 +47,6 @@ def create(
 def api() -> None:
     """Serve the management API until SIGTERM or Ctrl-C."""
     from nova.api.server import serve
+    from nova.celery_app import app
 
-    serve(get_settings())
+    serve(get_settings(), app)

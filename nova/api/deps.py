@@ -61,11 +61,8 @@ def _redis(request: Request) -> redis.Redis:
     return client
 
 
-def _celery() -> Celery:
-    # Importing it reads the process's environment, which an app made for a test does not use.
-    from nova.celery_app import app
-
-    return app
+def _celery(request: Request) -> Celery:
+    return request.app.state.celery
 
 
 AppSettings = Annotated[Settings, Depends(_settings)]

@@ -6,6 +6,7 @@ import socket
 import threading
 
 import uvicorn
+from celery import Celery
 from celery.result import denied_join_result
 
 from nova import logs
@@ -48,17 +49,14 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, celery_app: Celery) -> None:
     """Serve the API until SIGTERM or SIGINT.
 
     Raises:
         ConfigurationError: the secret for tokens is missing or unsafe, the log file cannot be
             written, or the address cannot be listened on.
     """
-    app = create_app(settings)
-    # Now, and not with the first request that publishes a task.
-    import nova.celery_app  # noqa: F401
-
+    app = create_app(settings, celery_app)
     sockets = systemd_sockets(settings) or [bind(settings.api_host, settings.api_port)]
     logs.configure(settings, "api")
     config = uvicorn.Config(

@@ -60,7 +60,7 @@ def show_status(_caller: Viewer, settings: AppSettings, client: RedisClient) -> 
         return read_fleet(client)
 
 
-@router.get("/task/{task_id}", responses=problems.responses(401, 403, 404, 503))
+@router.get("/task/{task_id}", responses=problems.responses(401, 403, 404, 422, 503))
 def show_task(
     _caller: Viewer,
     task_id: Annotated[str, Path(max_length=200)],

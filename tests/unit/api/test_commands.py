@@ -1,0 +1,52 @@
+"""`nova token create`."""
+
+from datetime import timedelta
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from nova import settings
+from nova.api.commands import parse_duration, token
+from nova.api.security import Role, TokenIssuer
+from nova.errors import InputError
+from tests.conftest import JWT_SECRET
+from tests.unit.api.conftest import NO_REDIS
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", NO_REDIS)
+    monkeypatch.setenv("JWT_SECRET_KEY", JWT_SECRET)
+    monkeypatch.setattr("nova.api.commands.get_settings", settings.load_settings)
+
+
+def test_only_the_token_is_on_standard_output_and_it_is_valid() -> None:
+    result = CliRunner().invoke(token, ["create", "--role", "operator", "--subject", "ann"])
+    assert result.exit_code == 0
+    text = result.stdout.removesuffix("\n")
+    caller = TokenIssuer(settings.load_settings()).check(text)
+    assert (caller.subject, caller.role) == ("ann", Role.OPERATOR)
+
+
+def test_a_lifetime_out_of_bounds_is_an_error_for_people() -> None:
+    result = CliRunner().invoke(token, ["create", "--role", "admin", "--ttl", "999d"])
+    assert isinstance(result.exception, InputError)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--role", "boss"], ["--role", "admin", "--ttl", "1"]])
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+    assert CliRunner().invoke(token, ["create", *arguments]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("15m", 900), ("12h", 43200), ("30d", 2592000)]
+)
+def test_durations(text: str, seconds: int) -> None:
+    assert parse_duration(text) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["", "h", "1", "-1h", "1w", "1.5h", "1h ", "9999999999s"])
+def test_text_that_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="90s"):
+        parse_duration(text)
