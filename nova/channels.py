@@ -65,7 +65,7 @@ def pack(values: Mapping[str, float]) -> bytes:
 
 def pack_row(values: Iterable[float | None]) -> bytes:
     """Return the record of one channel and day from all metrics in order; None becomes NaN."""
-    return _RECORD.pack(*(nan if value is None else value for value in values))
+    return _RECORD.pack(*[nan if value is None else value for value in values])
 
 
 def unpack_many(values: Sequence[bytes]) -> NDArray[np.float64]:

@@ -67,21 +67,6 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def number(text: str, column: str, low: float, high: float) -> float:
-    """Return a number of a text file.
-
-    Raises:
-        BadValueError: it is not a number, not finite, or outside of low..high.
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        raise BadValueError(column, f"{shown(text)} is not a number") from None
-    if low <= value <= high:
-        return value
-    raise out_of_bounds(value, text, column, low, high)
-
-
 def out_of_bounds(
     value: float, given: object, column: str, low: float, high: float
 ) -> BadValueError:
@@ -109,7 +94,8 @@ def name(text: str, column: str) -> str:
         raise BadValueError(column, f"{shown(name)} is not valid UTF-8") from None
     if size > MAX_NAME_BYTES:
         raise BadValueError(column, f"is {size} bytes long, more than {MAX_NAME_BYTES}")
-    if any(character < " " or character == "\x7f" for character in name):
+    # Not everything unprintable is wrong: emoji are joined by invisible characters.
+    if not name.isprintable() and any(c < " " or c == "\x7f" for c in name):
         raise BadValueError(column, f"{shown(name)} holds a control character")
     return name
 
