@@ -1,0 +1,153 @@
+"""What the behaviour tests share: the fleet by group, a way to run Python as Nova, the API."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import testinfra
+import yaml
+from testinfra.host import Host
+
+ROOT = Path(__file__).resolve().parents[3]
+# Python on a host with the settings, credentials and user of the units.
+AS_NOVA = (
+    "systemd-run --quiet --pipe --wait --collect -p User=nova -p WorkingDirectory=/var/lib/nova"
+    " -p EnvironmentFile=/etc/nova/nova.env"
+    " -p LoadCredential=nova_redis_password:/etc/nova/credentials/nova_redis_password"
+    " /opt/nova/current/bin/python -c %s %s"
+)
+# Sends health checks to queues until each named worker has answered from each of its queues.
+ASK = """
+import json, sys, time
+from celery.exceptions import TimeoutError
+from nova.celery_app import health_check
+missing = {queue: set(workers) for queue, workers in json.loads(sys.argv[1]).items()}
+answers, deadline = [], time.monotonic() + 60
+while any(missing.values()) and time.monotonic() < deadline:
+    asked = [(queue, health_check.apply_async(queue=queue))
+             for queue, workers in missing.items() for _ in range(2 * len(workers))]
+    for queue, result in asked:
+        try:
+            answer = result.get(timeout=max(1, deadline - time.monotonic()))
+        except TimeoutError:
+            continue
+        answers.append(answer)
+        missing[queue].discard(answer["worker_name"])
+print(json.dumps({"missing": {q: sorted(w) for q, w in missing.items() if w}, "answers": answers}))
+"""
+
+
+SECRETS = (
+    "nova_redis_password",
+    "nova_redis_admin_password",
+    "nova_jwt_secret_key",
+    "flower_password",
+)
+
+
+class Fleet:
+    """The hosts of the inventory; every command on them runs as root."""
+
+    def hosts(self, group: str) -> dict[str, Host]:
+        """Return the hosts of a group by name."""
+        hosts = testinfra.get_hosts([f"ansible://{group}?sudo=true"])
+        return {host.backend.host: host for host in hosts}
+
+    def one(self, group: str) -> Host:
+        """Return the first host of a group."""
+        return next(iter(self.hosts(group).values()))
+
+    def variables(self, group: str) -> dict[str, Any]:
+        """Return the inventory's variables of the first host of a group."""
+        variables: dict[str, Any] = self.one(group).ansible.get_variables()
+        return variables
+
+    def workers(self) -> dict[str, list[str]]:
+        """Return queue -> the workers (`name@host`) that the hosts' own files say serve it."""
+        serving: dict[str, list[str]] = {}
+        for name, host in self.hosts("workers").items():
+            lines = host.check_output("grep -H ^CELERY_WORKER_QUEUES= /etc/nova/workers/*.env")
+            for line in lines.splitlines():
+                path, _, setting = line.partition(":")
+                for queue in setting.partition("=")[2].strip("\"'").split(","):
+                    serving.setdefault(queue, []).append(f"{Path(path).stem}@{name}")
+        return serving
+
+    def ask_workers(self, expected: dict[str, list[str]]) -> dict[str, Any]:
+        """Send health checks until all expected workers answered; return answers and missing."""
+        output = self.run_as_nova(self.one("workers"), ASK, json.dumps(expected))
+        answer: dict[str, Any] = json.loads(output)
+        return answer
+
+    def run_as_nova(self, host: Host, program: str, argument: str) -> str:
+        """Run a Python program with one argument on a host; return the last line it prints."""
+        return str(host.check_output(AS_NOVA, program, argument)).splitlines()[-1]
+
+
+def wait_until(question: Callable[[], object], what: str, seconds: float = 60) -> None:
+    """Ask until the answer is true; fail with what was awaited when the time is over."""
+    deadline = time.monotonic() + seconds
+    while not question():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(0.5)
+
+
+@pytest.fixture(name="wait_until", scope="session")
+def _wait_until() -> Callable[..., None]:
+    return wait_until
+
+
+@pytest.fixture(scope="session")
+def fleet() -> Fleet:
+    """The hosts under test."""
+    return Fleet()
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout under test."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def queues() -> set[str]:
+    """The names in THE queue table."""
+    return set(yaml.safe_load((ROOT / "nova" / "queues.yml").read_text(encoding="utf-8")))
+
+
+class Secrets(dict[str, str]):
+    """Secrets by variable name; a failing test's report does not show them."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} secrets>"
+
+
+@pytest.fixture(scope="session")
+def lab_secrets(fleet: Fleet) -> Secrets:
+    """Every secret of this lab, by variable name."""
+    variables = fleet.variables("nova")
+    return Secrets({name: variables[name] for name in SECRETS})
+
+
+@pytest.fixture(scope="session")
+def api_url(fleet: Fleet) -> str:
+    """Where a person on this machine reaches the API."""
+    return f"http://{fleet.variables('api')['ansible_host']}:8000"
+
+
+@pytest.fixture
+def make_token(fleet: Fleet) -> Callable[[str], str]:
+    """Mint a token for a role as an operator does, on the API's host."""
+    return lambda role: fleet.one("api").check_output("nova token create --role %s", role)
+
+
+@pytest.fixture
+def api(api_url: str, make_token: Callable[[str], str]) -> Iterator[httpx.Client]:
+    """An API client with an admin's token."""
+    headers = {"Authorization": f"Bearer {make_token('admin')}"}
+    with httpx.Client(base_url=api_url, headers=headers, timeout=30) as client:
+        yield client

@@ -1,0 +1,74 @@
+"""The guide's commands work as typed on a host."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from testinfra.host import Host
+
+# On the scheduler's host: the guide starts beat too, and a fleet must not have two.
+testinfra_hosts = ["ansible://beat?sudo=true"]
+
+WORKER_UNIT = "/etc/systemd/system/celery-worker.service"
+GUIDE = """
+cd /tmp/checkout
+sudo cp deployment/celery-worker.service /etc/systemd/system/
+sudo cp deployment/celery-beat.service /etc/systemd/system/
+sudo systemctl enable celery-worker celery-beat
+sudo systemctl start celery-worker celery-beat
+"""
+
+
+@pytest.fixture
+def checkout(host: Host, root: Path) -> Iterator[None]:
+    """Put the units where the guide expects them, and leave the host as it was afterwards."""
+    host.check_output("mkdir -p /tmp/checkout/deployment")
+    for name in ("celery-worker.service", "celery-beat.service"):
+        text = (root / "deployment" / name).read_text(encoding="utf-8")
+        host.check_output("printf %%s %s > %s", text, f"/tmp/checkout/deployment/{name}")
+    yield
+    host.check_output("systemctl disable --now celery-worker.service")
+    host.check_output(f"rm -rf /tmp/checkout {WORKER_UNIT} && systemctl daemon-reload")
+
+
+def test_cp_and_systemctl_lines_give_a_worker_for_all_queues(
+    host: Host, checkout: None, fleet: Any, queues: set[str]
+) -> None:
+    """The guide's four lines start beat and one worker, which answers from every queue."""
+    host.check_output(GUIDE)
+    assert host.service("celery-worker").is_running
+    assert host.service("celery-worker").is_enabled
+    assert host.service("celery-beat").is_running
+    worker = f"celery@{host.check_output('hostname')}"
+    answer = fleet.ask_workers({queue: [worker] for queue in queues})
+    assert answer["missing"] == {}
+
+
+def test_operators_need_no_password(host: Host, wait_until: Callable[..., None]) -> None:
+    """The guide's inspect commands work with sudo alone, in the guide's and in Nova's form."""
+    for command in (
+        "celery -A nova.celery_app inspect active",
+        "celery -A nova.celery_app inspect scheduled",
+        "nova celery inspect active",
+        "nova celery inspect stats",
+    ):
+        output = host.check_output(command)
+        assert "nodes online" in output or "online." in output, command
+
+
+def test_status_lists_every_worker(host: Host, fleet: Any) -> None:
+    """`nova status` names each worker of the fleet and marks no queue as unserved."""
+    output = host.check_output("nova status --json")
+    for workers in fleet.workers().values():
+        for worker in workers:
+            assert f'"{worker}"' in output
+    assert "no worker" not in host.check_output("COLUMNS=200 nova status")
+
+
+def test_a_plain_user_is_told_to_use_sudo(host: Host) -> None:
+    """Without sudo the command fails with one line, and that line says what to do."""
+    result = host.run("su operator -c 'nova status'")
+    assert result.rc != 0
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert "sudo" in result.stderr

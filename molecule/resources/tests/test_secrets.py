@@ -1,0 +1,58 @@
+"""No secret is where somebody else could read it."""
+
+import base64
+
+from testinfra.host import Host
+
+testinfra_hosts = ["ansible://nova?sudo=true"]
+
+# The secrets reach grep as a file descriptor: never on a command line.
+PATTERNS = "/run/nova-test-patterns"
+
+
+def find(host: Host, secrets: dict[str, str], command: str) -> str:
+    """Run a shell command that greps with `-f "$patterns"`; return what it prints."""
+    encoded = base64.b64encode("\n".join(secrets.values()).encode()).decode()
+    script = (
+        f"umask 077; echo {encoded} | base64 -d > {PATTERNS}; patterns={PATTERNS}; "
+        f"{command}; rm {PATTERNS}"
+    )
+    return str(host.check_output(script))
+
+
+def test_patterns_do_find_a_secret(host: Host, lab_secrets: dict[str, str]) -> None:
+    """The search itself works: it finds secrets in the one place where they belong."""
+    found = find(host, lab_secrets, 'grep -rlFf "$patterns" /etc/nova/credentials')
+    assert "/etc/nova/credentials/nova_redis_password" in found.split()
+
+
+def test_no_secret_in_command_lines(host: Host, lab_secrets: dict[str, str]) -> None:
+    """No process shows a secret in its arguments."""
+    assert find(host, lab_secrets, 'ps -eo args | grep -Ff "$patterns" || true') == ""
+
+
+def test_no_secret_in_world_readable_files(host: Host, lab_secrets: dict[str, str]) -> None:
+    """No file that everybody may read holds a secret."""
+    command = (
+        "find /etc /opt/nova /var/lib /var/log /run /home /tmp /usr/local -xdev -type f "
+        '-perm -o=r -print0 2>/dev/null | xargs -0 grep -lsFf "$patterns" || true'
+    )
+    assert find(host, lab_secrets, command) == ""
+
+
+def test_no_secret_in_logs(host: Host, lab_secrets: dict[str, str]) -> None:
+    """Neither the journal nor a log file holds a secret."""
+    command = (
+        "{ journalctl --no-pager --quiet; find /var/log -type f -exec cat {} +; } "
+        '| grep -acFf "$patterns" || true'
+    )
+    assert find(host, lab_secrets, command) == "0"
+
+
+def test_no_secret_in_units(host: Host, lab_secrets: dict[str, str]) -> None:
+    """What `systemctl show` tells every user of the host holds no secret."""
+    command = (
+        "systemctl show --all 'celery-*' 'nova*' 'flower*' 'redis*' "
+        '| grep -cFf "$patterns" || true'
+    )
+    assert find(host, lab_secrets, command) == "0"
