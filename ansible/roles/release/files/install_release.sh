@@ -28,6 +28,7 @@ export UV_CACHE_DIR="$work/cache" UV_OFFLINE=1 UV_NO_CONFIG=1 UV_PYTHON_DOWNLOAD
 "$work/uv" pip install --quiet --python "$folder/bin/python" --no-index \
     --find-links "$work/wheels" --require-hashes --compile-bytecode \
     --requirements "$work/requirements.txt"
+rm -f "$folder/.lock" # uv leaves it writable for everybody
 cp "$work/RELEASE" "$work/nova-release"
 mv "$work/nova-release" "$folder/nova-release"
 rm -f "$archive"
