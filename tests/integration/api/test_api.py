@@ -6,16 +6,20 @@ from pathlib import Path
 
 import pytest
 import redis
+from celery import Celery
 from prometheus_client.parser import text_string_to_metric_families
 
 import nova
+from nova.api.app import create_app
 from nova.api.security import Role
 from nova.channels import METRIC_NAMES
 from nova.queues import QUEUES
 from nova.runtime.heartbeat import read_workers
+from nova.settings import Settings
 from nova.store import Keys
 from tests.conftest import wait_until
 from tests.integration.api.conftest import ApiProcess, StartApi
+from tests.unit.api.conftest import NO_REDIS, Api
 
 
 def sample_csv(days: int = 10, channels: int = 30) -> bytes:
@@ -89,6 +93,16 @@ def test_a_published_task_that_nobody_took_is_pending(api: ApiProcess) -> None:
     assert status["queue"] == "governance"
     assert (status["state"], status["result"], status["error"]) == ("PENDING", None, None)
     assert gauges(api)["nova_queue_depth_tasks", "governance"] == 1
+
+
+def test_a_broker_that_goes_at_the_last_moment_is_a_503(
+    client: redis.Redis, settings: Settings
+) -> None:
+    """Redis still answered the API; publishing then fails, and says that nothing was published."""
+    api = Api(create_app(settings, Celery(broker=NO_REDIS)))
+    answer = api.request("POST", "/api/celery/governance/run", role=Role.OPERATOR)
+    assert answer.status_code == 503
+    assert "nothing was published" in answer.json()["detail"]
 
 
 def test_publishing_leaves_no_subscription_behind(api: ApiProcess, client: redis.Redis) -> None:
