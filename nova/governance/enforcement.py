@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from nova.governance import models
 from nova.governance.models import Action, ChannelStatus, Status
 
-#: Deferred actions that a report names; it counts the rest.
+#: Deferred actions of each kind that a report names; it counts all of them.
 DEFERRED_SHOWN = 50
 
 
@@ -40,22 +40,23 @@ def plan_actions(
         report_id: id of this run's report.
         auto_actions: False plans nothing and says what would be done.
     """
-    done, new, deferred = list[Action](), list[Action](), list[Action]()
+    done, new, deferred, shown = list[Action](), list[Action](), list[Action](), list[Action]()
     for status, limit in limits.items():
         ours = _done_by(report_id, status, statuses, due[status])
-        open_actions = [a for a in due[status] if not _has(statuses, a.channel, status)]
+        open_actions = [a for a in due[status] if _is_open(a, statuses, report_id)]
         room = max(0, limit - len(ours))
         done += ours
         new += open_actions[:room]
         deferred += open_actions[room:]
+        shown += open_actions[room:][:DEFERRED_SHOWN]
     if not auto_actions:
         note = (
-            "report only, auto_actions is false: nothing was changed; "
-            f"{_count(new)} would be made and {_count(deferred)} deferred"
+            "report only, auto_actions is false: nothing was changed; auto actions would make "
+            f"{_count(new)}, and defer {_count(deferred)}"
         )
-        return Plan(_enforcement(False, note, done, []), ())
-    note = f"{_count(done + new)} made, {_count(deferred)} beyond the policy's limits deferred"
-    return Plan(_enforcement(True, note, done + new, deferred), tuple(new))
+        return Plan(_enforcement(False, note, done, [], 0), ())
+    note = f"made {_count(done + new)}; deferred {_count(deferred)} beyond the policy's limits"
+    return Plan(_enforcement(True, note, done + new, shown, len(deferred)), tuple(new))
 
 
 def _done_by(
@@ -64,32 +65,40 @@ def _done_by(
     statuses: Mapping[str, ChannelStatus],
     due: Sequence[Action],
 ) -> list[Action]:
-    scores = {action.channel: action.score for action in due}
+    place = {action.channel: number for number, action in enumerate(due)}
+    ours = [c for c, held in statuses.items() if held.report == report_id and held.status is status]
+    ours.sort(key=lambda channel: (place.get(channel, len(place)), channel))
     return [
-        Action(channel=held.channel, status=status, score=scores.get(held.channel))
-        for held in statuses.values()
-        if held.report == report_id and held.status is status
+        due[place[channel]]
+        if channel in place
+        else Action(channel=channel, status=status, score=None)
+        for channel in ours
     ]
 
 
-def _has(statuses: Mapping[str, ChannelStatus], channel: str, status: Status) -> bool:
-    held = statuses.get(channel)
-    return held is not None and held.status is status
+def _is_open(action: Action, statuses: Mapping[str, ChannelStatus], report_id: str) -> bool:
+    """Tell whether an action is still to be done: no run did it, and this run no other."""
+    held = statuses.get(action.channel)
+    return held is None or (held.status is not action.status and held.report != report_id)
 
 
 def _count(actions: Sequence[Action]) -> str:
     promotions = sum(action.status is Status.PROMOTED for action in actions)
     retirements = len(actions) - promotions
-    return f"{promotions:,} promotion(s) and {retirements:,} retirement(s)"
+    return f"{_plural(promotions, 'promotion')} and {_plural(retirements, 'retirement')}"
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _enforcement(
-    auto_actions: bool, note: str, taken: list[Action], deferred: list[Action]
+    auto_actions: bool, note: str, taken: list[Action], deferred: list[Action], deferred_total: int
 ) -> models.Enforcement:
     return models.Enforcement(
         auto_actions=auto_actions,
         note=note,
         taken=taken,
-        deferred=deferred[:DEFERRED_SHOWN],
-        deferred_total=len(deferred),
+        deferred=deferred,
+        deferred_total=deferred_total,
     )

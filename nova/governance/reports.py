@@ -177,10 +177,10 @@ def list_channels(
         NotFoundError: there is no such report.
     """
     report_id = get_report(client, report_id).id
-    if flag is None or flag is Flag.NONE:
+    if flag is None or flag == Flag.NONE:
         return _list_by_score(client, report_id, flag, offset, limit)
-    verdicts = [verdict for verdict in _read_flagged(client, report_id) if verdict.flag is flag]
-    sign = -1 if flag is Flag.PROMOTE else 1
+    verdicts = [verdict for verdict in _read_flagged(client, report_id) if verdict.flag == flag]
+    sign = -1 if flag == Flag.PROMOTE else 1
     verdicts.sort(key=lambda v: (v.score is None, sign * (v.score or 0.0), v.channel))
     return VerdictPage(total=len(verdicts), channels=verdicts[offset : offset + limit])
 
@@ -195,7 +195,7 @@ def _list_by_score(
     )
     scores = {member.decode(): score for member, score in pairs}
     channels = [*scores, *sorted(noted.keys() - scores.keys())]
-    if flag is Flag.NONE:
+    if flag == Flag.NONE:
         channels = [c for c in channels if c not in noted or noted[c].flag is Flag.NONE]
     page = [
         noted.get(c) or Verdict(channel=c, score=scores[c], flag=Flag.NONE)

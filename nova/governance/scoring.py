@@ -221,15 +221,15 @@ class Scores:
 
     def _threshold_reason(self, channel: int) -> str:
         flag, thresholds = self.flag(channel), self.policy.thresholds
-        said = f"score {self.score[channel]:.2f}"
+        said = f"score {self.score[channel]:.3f}"
         if flag is Flag.NONE:
             return (
-                f"{said} lies between the watch threshold {thresholds.watch:.2f} "
-                f"and the promote threshold {thresholds.promote:.2f}"
+                f"{said} lies between the watch threshold {thresholds.watch:.3f} "
+                f"and the promote threshold {thresholds.promote:.3f}"
             )
         limit = getattr(thresholds, flag.value)
         verb = "reaches" if flag is Flag.PROMOTE else "is not above"
-        return f"{said} {verb} the {flag.value} threshold {limit:.2f}"
+        return f"{said} {verb} the {flag.value} threshold {limit:.3f}"
 
 
 def score_channels(window: WindowArrays, policy: Policy, ignored: Bools | None = None) -> Scores:

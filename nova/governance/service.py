@@ -142,7 +142,8 @@ class Judgement:
     def noted(self) -> list[Verdict]:
         """Return the channels of which a report says more than their score."""
         indexes = {index for flag in FLAGS if flag is not Flag.NONE for index in self.flagged(flag)}
-        return [self.verdict(index) for index in sorted(indexes | self.forced.keys())]
+        indexes.update(self.forced, self._top(), self._bottom())
+        return [self.verdict(index) for index in sorted(indexes)]
 
     def verdict(self, index: int) -> Verdict:
         """Return what a report says about a channel."""
@@ -181,7 +182,6 @@ class Judgement:
         self, report_id: str, generated_at: datetime, policy: PolicyNote, decided: Plan
     ) -> Report:
         """Return the summary of the run."""
-        ranking = self.scores.ranking.tolist()
         return Report(
             id=report_id,
             generated_at=generated_at,
@@ -189,14 +189,22 @@ class Judgement:
             window=self.window.note(),
             policy=policy,
             channels_seen=len(self.window.channels),
-            channels_judged=len(ranking),
+            channels_judged=len(self.scores.ranking),
             metrics=self._metrics(),
             counts=self._counts(),
-            top=[self.verdict(index) for index in ranking[:SHOWN]],
-            bottom=[self.verdict(index) for index in ranking[::-1][:SHOWN]],
+            top=[self.verdict(index) for index in self._top()],
+            bottom=[self.verdict(index) for index in self._bottom()],
             enforcement=decided.enforcement,
             overrides=self._applied(),
         )
+
+    def _top(self) -> list[int]:
+        top: list[int] = self.scores.ranking[:SHOWN].tolist()
+        return top
+
+    def _bottom(self) -> list[int]:
+        bottom: list[int] = self.scores.ranking[::-1][:SHOWN].tolist()
+        return bottom
 
     def _score(self, index: int) -> float | None:
         return float(self.scores.score[index]) if self.scores.judged[index] else None

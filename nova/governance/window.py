@@ -1,19 +1,19 @@
 """Loads a window of channel metrics from Redis, one day at a time."""
 
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import cast
+from itertools import count
 
 import numpy as np
 import redis
+from numpy.typing import NDArray
 
 from nova.channels import METRIC_NAMES, days_in_window, load_day
 from nova.errors import ConfigurationError
 from nova.governance import models
 from nova.governance.scoring import INPUT_METRICS, Floats
 from nova.store import Keys
-
-COLUMNS = [METRIC_NAMES.index(name) for name in INPUT_METRICS]
 
 
 @dataclass(frozen=True)
@@ -44,43 +44,46 @@ class ChannelWindow:
 def load_window(client: redis.Redis, end: date, length: int, memory_limit_mb: int) -> ChannelWindow:
     """Load the `length` days up to and including `end`.
 
-    The channels are read first, so that each array is made once, in its final size.
-
     Raises:
         ConfigurationError: the run would need more than `memory_limit_mb`.
     """
     start = end - timedelta(days=length - 1)
     days = days_in_window(client, end, length)
-    channels = _channels(client, days)
-    _check_memory(len(channels), length, memory_limit_mb)
-    row_of = {channel: row for row, channel in enumerate(channels)}
-    arrays = {name: np.full((length, len(channels)), np.nan) for name in INPUT_METRICS}
+    # At least so many channels; that more of them come and go shows while loading.
+    largest = max((client.hlen(Keys.metric_day(day)) for day in days), default=0)
+    _check_memory(largest, length, memory_limit_mb)
+    # Numbers a channel when it is first met; as fast as a lookup, millions of which follow.
+    row_of: defaultdict[bytes, int] = defaultdict(count().__next__)
+    rows: list[NDArray[np.intp]] = []
+    columns: dict[str, list[Floats]] = {name: [] for name in INPUT_METRICS}
     for day in days:
         ids, values = load_day(client, day)
-        # A channel that was ingested since the channels were read waits for the next run.
-        rows = np.fromiter((row_of.get(channel, -1) for channel in ids), np.intp, len(ids))
-        known = rows >= 0
-        for name, column in zip(INPUT_METRICS, COLUMNS, strict=True):
-            arrays[name][(day - start).days, rows[known]] = values[known, column]
+        rows.append(np.fromiter(map(row_of.__getitem__, ids), np.intp, len(ids)))
+        _check_memory(len(row_of), length, memory_limit_mb)
+        for name, parts in columns.items():
+            parts.append(values[:, METRIC_NAMES.index(name)].copy())
+    channels = sorted(row_of)
+    place = np.empty(len(channels), np.intp)
+    place[[row_of[channel] for channel in channels]] = np.arange(len(channels))
+    offsets = [(day - start).days for day in days]
+    arrays = {}
+    for name in INPUT_METRICS:
+        array = np.full((length, len(channels)), np.nan)
+        # Popped, so that each metric is held twice only while its array is made.
+        for offset, row, part in zip(offsets, rows, columns.pop(name), strict=True):
+            array[offset, place[row]] = part
+        arrays[name] = array
     return ChannelWindow(start, end, days, channels, arrays)
-
-
-def _channels(client: redis.Redis, days: list[date]) -> list[bytes]:
-    """Return all channels of the days, sorted."""
-    seen: set[bytes] = set()
-    for day in days:
-        seen.update(cast(list[bytes], client.hkeys(Keys.metric_day(day))))
-    return sorted(seen)
 
 
 def estimate_memory_mb(channels: int, days: int) -> float:
     """Return about how much memory a run needs on top of an idle worker, in MB (10^6 bytes).
 
-    Per channel and day: one float64 per metric, and about as much as six of them while scoring;
+    Per channel and day: one float64 per metric, and about as much as seven of them while scoring;
     per channel and whatever the days are: its id, its features and one day's raw records.
     docs/benchmarks.md compares this with what is measured.
     """
-    per_channel = days * 8 * (len(INPUT_METRICS) + 6) + 1200
+    per_channel = days * 8 * (len(INPUT_METRICS) + 7) + 1200
     return channels * per_channel / 1e6
 
 

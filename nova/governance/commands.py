@@ -1,0 +1,357 @@
+"""The commands `nova report`, `nova override`, `nova governance` and `nova trigger governance`."""
+
+import getpass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import redis
+import typer
+from pydantic import BaseModel
+from rich.markup import escape
+from rich.table import Table
+
+from nova.errors import InputError, UnavailableError
+from nova.governance.models import Flag, Override, Report, Verdict
+from nova.settings import get_settings
+from nova.store import connect, redis_errors
+from nova.terminal import JsonOption, console, print_json
+
+report = typer.Typer(name="report", help="Read governance reports.", no_args_is_help=True)
+override = typer.Typer(
+    name="override", help="Overrule governance for one channel.", no_args_is_help=True
+)
+trigger = typer.Typer(name="trigger", help="Run a scheduled task now.", no_args_is_help=True)
+governance = typer.Typer(
+    name="governance", help="The governance policy, and what runs did.", no_args_is_help=True
+)
+
+STYLES = {Flag.PROMOTE: "green", Flag.WATCH: "yellow", Flag.RETIRE: "red", Flag.NONE: "dim"}
+
+ChannelArgument = Annotated[str, typer.Argument(help="The channel's id.")]
+
+
+@contextmanager
+def _redis() -> Iterator[redis.Redis]:
+    settings = get_settings()
+    with redis_errors(settings), connect(settings) as client:
+        yield client
+
+
+def _print_models(records: Sequence[BaseModel]) -> None:
+    print_json([record.model_dump(mode="json") for record in records])
+
+
+@report.command("list", epilog="Example: nova report list --limit 5")
+def list_(
+    limit: Annotated[int, typer.Option(min=1, help="Most reports to show.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """List the reports, newest first."""
+    from nova.governance.reports import list_reports
+
+    with _redis() as client:
+        page = list_reports(client, limit=limit)
+    if as_json:
+        print_json(page.model_dump(mode="json"))
+        return
+    if not page.reports:
+        console.print("There is no report yet. Run: nova trigger governance")
+        return
+    table = _table("report", "generated (UTC)", "window", "judged", "promote", "watch", "retire")
+    table.add_column("actions", justify="right")
+    for line in page.reports:
+        counts = (line.counts.promote, line.counts.watch, line.counts.retire)
+        table.add_row(
+            line.id,
+            f"{line.generated_at:%Y-%m-%d %H:%M:%S}",
+            f"{line.window.start} to {line.window.end}",
+            f"{line.channels_judged:,}",
+            *(f"{count:,}" for count in counts),
+            f"{line.actions_taken:,}",
+        )
+    console.print(table)
+    console.print(f"{len(page.reports)} of {page.total}")
+
+
+@report.command(epilog="Example: nova report show latest --flag promote --limit 5")
+def show(
+    report_id: Annotated[
+        str, typer.Argument(metavar="[ID|latest]", help="The report's id, which is its task's.")
+    ] = "latest",
+    flag: Annotated[
+        Flag | None, typer.Option(help="List the channels with this flag, with reasons.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most channels to list.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a report: its summary, or its channels with a flag."""
+    from nova.governance.reports import get_report, list_channels
+
+    with _redis() as client:
+        if flag is None:
+            _show_summary(get_report(client, report_id), limit, as_json)
+            return
+        page = list_channels(client, report_id, flag, limit=limit)
+    if as_json:
+        print_json(page.model_dump(mode="json"))
+        return
+    console.print(_verdict_table(f"Flag {flag}", page.channels))
+    console.print(f"{len(page.channels)} of {page.total:,}")
+
+
+def _show_summary(found: Report, limit: int, as_json: bool) -> None:
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+        return
+    console.print(_facts(found))
+    if found.top:
+        console.print(_verdict_table("Top channels", found.top[:limit]))
+        console.print(_verdict_table("Bottom channels, lowest first", found.bottom[:limit]))
+    if found.enforcement.taken or found.enforcement.deferred:
+        console.print(_action_table(found))
+    if found.overrides:
+        table = _table("channel", "override", "by", "reason", "effect", title="Overrides")
+        for note in found.overrides:
+            rule = note.rule if note.flag is None else f"{note.rule} {note.flag}"
+            table.add_row(*map(escape, (note.channel, rule, note.by, note.reason, note.effect)))
+        console.print(table)
+
+
+def _facts(found: Report) -> Table:
+    """Return the report's head: one fact a line."""
+    window, counts = found.window, found.counts
+    used, missing = len(window.days_used), len(window.days_missing)
+    by_flag = " ".join(f"[{STYLES[flag]}]{flag} {getattr(counts, flag):,}[/]" for flag in Flag)
+    judged = f"{found.channels_judged:,} of {found.channels_seen:,} seen"
+    if counts.ignored:
+        judged += f", {counts.ignored:,} ignored on an operator's word"
+    metrics = ", ".join(f"{metric.name} ({metric.channels:,})" for metric in found.metrics)
+    table = Table.grid(padding=(0, 2))
+    table.add_row("report", f"{found.id}, {found.generated_at:%Y-%m-%d %H:%M:%S} UTC")
+    table.add_row("window", f"{window.start} to {window.end}: {used} days with data, {missing} not")
+    table.add_row("judged", judged)
+    table.add_row("metrics", metrics or "none")
+    table.add_row("flags", by_flag)
+    table.add_row("actions", found.enforcement.note)
+    table.add_row("policy", escape(f"{found.policy.source}, {found.policy.digest}"))
+    return table
+
+
+def _verdict_table(title: str, verdicts: Sequence[Verdict]) -> Table:
+    table = _table("channel", "score", "flag", "reasons", title=title)
+    for verdict in verdicts:
+        score = "not judged" if verdict.score is None else f"{verdict.score:.3f}"
+        flag = f"[{STYLES[verdict.flag]}]{verdict.flag}[/]"
+        reasons = escape("\n".join(verdict.reasons))
+        table.add_row(escape(verdict.channel), score, flag, reasons, end_section=True)
+    return table
+
+
+def _action_table(found: Report) -> Table:
+    table = _table("channel", "status", "score", "", title="Actions")
+    parts = (("done", found.enforcement.taken), ("deferred", found.enforcement.deferred))
+    for what, actions in parts:
+        for action in actions:
+            score = "" if action.score is None else f"{action.score:.3f}"
+            table.add_row(escape(action.channel), action.status, score, what)
+    return table
+
+
+@override.command("list", epilog="Example: nova override list --json")
+def list_overrides_(as_json: JsonOption = False) -> None:
+    """List the overrides."""
+    from nova.governance.overrides import list_overrides
+
+    with _redis() as client:
+        overrides = list_overrides(client)
+    if as_json:
+        _print_models(overrides)
+        return
+    if not overrides:
+        console.print("There is no override.")
+        return
+    table = _table("channel", "override", "reason", "by", "since (UTC)")
+    for found in overrides:
+        since = f"{found.at:%Y-%m-%d %H:%M}"
+        table.add_row(
+            escape(found.channel), _rule(found), escape(found.reason), escape(found.by), since
+        )
+    console.print(table)
+
+
+@override.command("set", epilog="Example: nova override set UC123 --force watch --reason 'rebrand'")
+def set_(
+    channel: ChannelArgument,
+    *,
+    reason: Annotated[str, typer.Option(help="Why; stands in every report.")],
+    ignore: Annotated[bool, typer.Option("--ignore", help="Leave it out of judging.")] = False,
+    force: Annotated[Flag | None, typer.Option(help="Set this flag, whatever its score.")] = None,
+    by: Annotated[str, typer.Option(help="Who says so; the present user if not given.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Overrule governance for a channel, from the next run on."""
+    from nova.governance.overrides import set_override
+
+    if ignore == (force is not None):
+        raise InputError("give either --ignore or --force FLAG")
+    with _redis() as client:
+        found = set_override(
+            client,
+            channel,
+            "ignore" if ignore else "force",
+            reason=reason,
+            by=by or getpass.getuser(),
+            flag=force,
+        )
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+        return
+    console.print(f"{escape(found.channel)}: {_rule(found)}, from the next run on")
+
+
+@override.command(epilog="Example: nova override clear UC123")
+def clear(channel: ChannelArgument) -> None:
+    """Remove the override of a channel."""
+    from nova.governance.overrides import clear_override
+
+    with _redis() as client:
+        clear_override(client, channel)
+    console.print(f"{escape(channel)}: no override any more, from the next run on")
+
+
+def _rule(found: Override) -> str:
+    return found.rule if found.flag is None else f"{found.rule} {found.flag}"
+
+
+@governance.command(epilog="Example: nova governance policy --json")
+def policy(
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check the policy in use and print it."""
+    from nova.governance.policy import Policy, load_policy, policy_source
+
+    if schema:
+        print_json(Policy.model_json_schema())
+        return
+    settings = get_settings()
+    found = load_policy(settings)
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+        return
+    table = _table("field", "value", title=escape(f"{policy_source(settings)}, {found.digest}"))
+    for name, value in _flatten(found.model_dump()):
+        table.add_row(name, str(value).lower() if isinstance(value, bool) else str(value))
+    console.print(table)
+
+
+@governance.command(epilog="Example: nova governance status")
+def status(as_json: JsonOption = False) -> None:
+    """List the channels that runs with auto actions promoted or retired."""
+    from nova.governance.overrides import list_statuses
+
+    with _redis() as client:
+        statuses = list_statuses(client)
+    if as_json:
+        _print_models(statuses)
+        return
+    if not statuses:
+        console.print("No run has acted on any channel.")
+        return
+    table = _table("channel", "status", "since (UTC)", "report")
+    for found in statuses:
+        since = f"{found.since:%Y-%m-%d %H:%M}"
+        table.add_row(escape(found.channel), found.status, since, found.report)
+    console.print(table)
+
+
+@governance.command(epilog="Example: nova governance reset UC123")
+def reset(channel: ChannelArgument) -> None:
+    """Take a channel's status away; a later run may give it one again."""
+    from nova.governance.overrides import reset_status
+
+    with _redis() as client:
+        reset_status(client, channel)
+    console.print(f"{escape(channel)}: no status any more")
+
+
+@trigger.callback()
+def _trigger_group() -> None:
+    """Keep `governance` a command of its own: Typer would merge a lone one into its group."""
+
+
+@trigger.command("governance", epilog="Example: nova trigger governance --report-only --wait")
+def trigger_governance(
+    auto_actions: Annotated[
+        bool | None,
+        typer.Option(
+            "--auto-actions/--report-only",
+            help="Act on flags, or only report; the policy decides if not given.",
+            show_default=False,
+        ),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end.")] = False,
+    timeout: Annotated[float, typer.Option(min=1, help="Most seconds to wait.")] = 300,
+    as_json: JsonOption = False,
+) -> None:
+    """Score all channels now."""
+    task = _publish(auto_actions)
+    answer: dict[str, Any] = {"task_id": task.id}
+    if wait:
+        answer |= {"result": _result(task, timeout)}
+    if as_json:
+        print_json(answer)
+        return
+    typer.echo(f"task {task.id}")
+    if wait:
+        typer.echo(answer["result"]["message"])
+    else:
+        typer.echo(f"when it has run: nova report show {task.id}")
+
+
+def _publish(auto_actions: bool | None) -> Any:
+    from kombu.exceptions import OperationalError
+
+    import nova.celery_app
+    from nova.governance.tasks import run_governance_task
+
+    settings = get_settings()
+    nova.celery_app.app.set_current()
+    try:
+        with redis_errors(settings):
+            return run_governance_task.apply_async(kwargs={"auto_actions": auto_actions})
+    except OperationalError as error:
+        raise UnavailableError(
+            f"Redis at {settings.redis_location} does not answer: {error}; "
+            "is it running, and is REDIS_URL right?"
+        ) from error
+
+
+def _result(task: Any, timeout_seconds: float) -> dict[str, Any]:
+    from celery.exceptions import TimeoutError as NotReadyError
+
+    try:
+        with redis_errors(get_settings()):
+            result: dict[str, Any] = task.get(timeout=timeout_seconds)
+    except NotReadyError:
+        raise UnavailableError(
+            f"task {task.id} has not ended after {timeout_seconds:.0f} s; "
+            "is a governance worker online? see: nova status"
+        ) from None
+    return result
+
+
+def _table(*headings: str, title: str | None = None) -> Table:
+    table = Table(title=title, title_justify="left")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
