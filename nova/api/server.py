@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 FIRST_SYSTEMD_FD = 3
 BACKLOG = 2048
 #: Seconds that running requests get at shutdown; the unit's TimeoutStopSec must be longer.
-SHUTDOWN_TIMEOUT_SECONDS = 30
+SHUTDOWN_TIMEOUT_SECONDS = 25
 
 
 class Server(uvicorn.Server):

@@ -2,6 +2,7 @@
 
 import socket
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from nova.api.security import Role
 from nova.channels import METRIC_NAMES
 from nova.queues import QUEUES
 from nova.runtime.heartbeat import read_workers
+from nova.runtime.issued import IssuedTask
 from nova.settings import Settings
 from nova.store import Keys
 from tests.conftest import wait_until
@@ -93,6 +95,34 @@ def test_a_published_task_that_nobody_took_is_pending(api: ApiProcess) -> None:
     assert status["queue"] == "governance"
     assert (status["state"], status["result"], status["error"]) == ("PENDING", None, None)
     assert gauges(api)["nova_queue_depth_tasks", "governance"] == 1
+
+
+# Celery's own backend writes with a command that redis-py has deprecated.
+@pytest.mark.filterwarnings("ignore:Call to deprecated setex")
+@pytest.mark.parametrize(
+    ("state", "stored", "shown"),
+    [
+        ("STARTED", {"pid": 7, "hostname": "w"}, {"result": None, "error": None}),
+        ("SUCCESS", {"pid": 7}, {"result": {"pid": 7}, "error": None}),
+        ("RETRY", ValueError("later"), {"result": None, "error": "ValueError: later"}),
+        ("FAILURE", ValueError("broken"), {"result": None, "error": "ValueError: broken"}),
+    ],
+)
+def test_each_state_of_a_task_is_shown(
+    client: redis.Redis, settings: Settings, state: str, stored: object, shown: dict[str, object]
+) -> None:
+    """What Celery stores for people is shown, what it stores for itself is not."""
+    celery_app = Celery(backend=settings.redis_dsn)
+    note = IssuedTask(
+        task_id="t1", name="nova.health_check", queue="maintenance", published_at=datetime.now(UTC)
+    )
+    client.set(Keys.issued_task("t1"), note.model_dump_json())
+    celery_app.backend.store_result("t1", stored, state)
+    api = Api(create_app(settings, celery_app))
+    status = api.get("/api/celery/task/t1", role=Role.VIEWER).json()
+    assert status["state"] == state
+    assert status | shown == status
+    assert (status["finished_at"] is not None) == (state in {"SUCCESS", "FAILURE"})
 
 
 def test_a_broker_that_goes_at_the_last_moment_is_a_503(
