@@ -1,0 +1,121 @@
+"""The commands on a real Redis: what a person reads, what a program reads, and errors."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+import typer
+from typer.testing import CliRunner
+
+from nova.errors import InputError, NotFoundError, NovaError
+from nova.governance import commands
+from nova.governance.service import list_overrides, run_governance
+from nova.settings import Settings
+from nova.terminal import console
+
+Invoke = Callable[..., str]
+
+
+@pytest.fixture
+def nova(client: redis.Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """Run a command and return what it prints; an error of Nova's is raised."""
+    app = typer.Typer()
+    for group in (commands.report, commands.override, commands.governance, commands.trigger):
+        app.add_typer(group)
+    monkeypatch.setattr(commands, "get_settings", lambda: settings)
+    monkeypatch.setattr(console, "width", 160)
+
+    def invoke(*arguments: str) -> str:
+        result = CliRunner().invoke(app, arguments)
+        if isinstance(result.exception, NovaError):
+            raise result.exception
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    return invoke
+
+
+@pytest.fixture
+def report_id(client: redis.Redis, settings: Settings, fleet: list[str]) -> str:
+    """A report with actions and an override."""
+    run_governance(client, settings, "first", True)
+    return "first"
+
+
+def test_the_list_of_reports_says_how_to_get_one_when_there_is_none(nova: Invoke) -> None:
+    assert "Run: nova trigger governance" in nova("report", "list")
+
+
+def test_reports_are_listed(nova: Invoke, report_id: str) -> None:
+    text = nova("report", "list")
+    assert "first" in text
+    assert "2026-03-01 to 2026-03-28" in text
+    page = json.loads(nova("report", "list", "--json"))
+    assert [line["id"] for line in page["reports"]] == ["first"]
+
+
+def test_a_report_shows_window_flags_channels_reasons_and_actions(
+    nova: Invoke, report_id: str, fleet: list[str]
+) -> None:
+    text = nova("report", "show")
+    assert "2026-03-01 to 2026-03-28: 10 days with data, 18 not" in text
+    assert f"{fleet[0]} " in text
+    assert "standard deviations above the average of 30 channels" in text
+    assert "promoted" in text
+
+
+def test_channels_with_a_flag_are_listed_up_to_a_limit(
+    nova: Invoke, report_id: str, fleet: list[str]
+) -> None:
+    text = nova("report", "show", report_id, "--flag", "promote", "--limit", "2")
+    assert fleet[1] in text
+    assert fleet[2] not in text
+    assert "2 of 8" in text
+    arguments = ("report", "show", "latest", "--flag", "retire", "--json")
+    page = json.loads(nova(*arguments))
+    assert page["channels"][0]["channel"] == fleet[-1]
+
+
+def test_an_unknown_report_is_an_error_for_people(nova: Invoke) -> None:
+    with pytest.raises(NotFoundError):
+        nova("report", "show", "absent")
+
+
+def test_overrides_are_set_listed_and_cleared(nova: Invoke, client: redis.Redis) -> None:
+    nova("override", "set", "[a]", "--ignore", "--reason", "test [channel]", "--by", "ann")
+    nova("override", "set", "b", "--force", "watch", "--reason", "r")
+    first = list_overrides(client)[0]
+    assert (first.channel, first.rule, first.by) == ("[a]", "ignore", "ann")
+    text = nova("override", "list")
+    assert "[a]" in text, "brackets are the channel's, not markup"
+    assert "test [channel]" in text
+    assert "force watch" in text
+    nova("override", "clear", "[a]")
+    listed: list[dict[str, Any]] = json.loads(nova("override", "list", "--json"))
+    assert [override["channel"] for override in listed] == ["b"]
+    assert listed[0]["by"], "the present user, when nobody is named"
+
+
+@pytest.mark.parametrize("rules", [(), ("--ignore", "--force", "watch")])
+def test_an_override_needs_exactly_one_rule(nova: Invoke, rules: tuple[str, ...]) -> None:
+    with pytest.raises(InputError, match="either --ignore or --force"):
+        nova("override", "set", "a", "--reason", "r", *rules)
+
+
+def test_the_policy_is_shown_with_its_source_and_as_a_schema(nova: Invoke) -> None:
+    text = nova("governance", "policy")
+    assert "packaged policy" in text
+    assert "enforcement.auto_actions" in text
+    assert json.loads(nova("governance", "policy", "--json"))["window_days"] == 28
+    schema = json.loads(nova("governance", "policy", "--schema"))
+    assert schema["additionalProperties"] is False
+    assert set(schema["required"]) == set(schema["properties"])
+
+
+def test_statuses_are_listed_and_reset(nova: Invoke, report_id: str, fleet: list[str]) -> None:
+    assert fleet[0] in nova("governance", "status")
+    nova("governance", "reset", fleet[0])
+    held = json.loads(nova("governance", "status", "--json"))
+    assert fleet[0] not in [status["channel"] for status in held]
