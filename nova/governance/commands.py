@@ -82,7 +82,14 @@ def show(
     flag: Annotated[
         Flag | None, typer.Option(help="List the channels with this flag, with reasons.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most channels to list.")] = 20,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Most channels to list: 20 with a flag, else 5 from the top and the bottom.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show a report: its summary, or its channels with a flag."""
@@ -90,9 +97,9 @@ def show(
 
     with _redis() as client:
         if flag is None:
-            _show_summary(get_report(client, report_id), limit, as_json)
+            _show_summary(get_report(client, report_id), limit or 5, as_json)
             return
-        page = list_channels(client, report_id, flag, limit=limit)
+        page = list_channels(client, report_id, flag, limit=limit or 20)
     if as_json:
         print_json(page.model_dump(mode="json"))
         return
@@ -123,7 +130,9 @@ def _facts(found: Report) -> Table:
     window, counts = found.window, found.counts
     used, missing = len(window.days_used), len(window.days_missing)
     by_flag = " ".join(f"[{STYLES[flag]}]{flag} {getattr(counts, flag):,}[/]" for flag in Flag)
-    judged = f"{found.channels_judged:,} of {found.channels_seen:,} seen"
+    judged = f"{found.channels_judged:,} of {found.channels_seen:,} channels"
+    if counts.not_judged:
+        judged += f", {counts.not_judged:,} with too little data"
     if counts.ignored:
         judged += f", {counts.ignored:,} ignored on an operator's word"
     metrics = ", ".join(f"{metric.name} ({metric.channels:,})" for metric in found.metrics)
