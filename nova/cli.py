@@ -1,20 +1,22 @@
 """The `nova` command."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, cast
 
-import orjson
 import typer
-from rich.console import Console
 from rich.table import Table
 
 import nova
 from nova.api import commands as api_commands
 from nova.errors import NovaError
+from nova.governance import commands as governance_commands
+from nova.ingest import commands as ingest_commands
 from nova.queues import QUEUES
+from nova.runtime.heartbeat import WorkerHeartbeat, read_workers
 from nova.schedule import SCHEDULE
 from nova.settings import get_settings
 from nova.store import connect, redis_errors
+from nova.terminal import JsonOption, console, new_table, print_json
 
 app = typer.Typer(
     name="nova",
@@ -22,15 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-console = Console()
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 PASS_THROUGH = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
-
-
-def print_json(value: object) -> None:
-    """Print a value as indented JSON on standard output."""
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
 
 
 def _print_version(wanted: bool) -> None:
@@ -54,32 +48,35 @@ def options(
 @app.command(epilog="Example: nova status --json")
 def status(as_json: JsonOption = False) -> None:
     """Show the workers that are online and what waits in each queue."""
-    from nova.runtime.heartbeat import read_workers
-
     settings = get_settings()
     with redis_errors(settings), connect(settings) as client:
         workers = read_workers(client)
-        depths = {name: client.llen(name) for name in QUEUES}
+        depths = {name: cast(int, client.llen(name)) for name in QUEUES}
     if as_json:
         listing = [worker.model_dump(mode="json") for worker in workers]
         print_json({"release": nova.__release__, "workers": listing, "queues": depths})
         return
-    table = Table(title="Workers")
-    for heading in ("worker", "release", "queues", "processes", "running", "up since"):
-        table.add_column(heading)
+    console.print(_worker_table(workers) if workers else "No worker is online.")
+    console.print(_depth_table(depths, served={name for w in workers for name in w.queues}))
+
+
+def _worker_table(workers: list[WorkerHeartbeat]) -> Table:
+    table = new_table(
+        "worker", "release", "queues", "processes", "running", "up since (UTC)", title="Workers"
+    )
     for worker in workers:
         queues = ", ".join(name for name in worker.queues if name in QUEUES)
-        since = worker.started_at.strftime("%Y-%m-%d %H:%M:%S UTC")
+        since = worker.started_at.strftime("%Y-%m-%d %H:%M:%S")
         numbers = (str(worker.concurrency), str(worker.active))
         table.add_row(worker.name, worker.release, queues, *numbers, since)
-    console.print(table if workers else "No worker is online.")
-    served = {name for worker in workers for name in worker.queues}
-    table = Table(title="Queues")
-    for heading in ("queue", "waiting", "served"):
-        table.add_column(heading)
+    return table
+
+
+def _depth_table(depths: dict[str, int], served: set[str]) -> Table:
+    table = new_table("queue", "waiting", "served", title="Queues")
     for name, depth in depths.items():
         table.add_row(name, str(depth), "yes" if name in served else "[red]no worker[/red]")
-    console.print(table)
+    return table
 
 
 @app.command(epilog="Example: nova queues")
@@ -88,9 +85,7 @@ def queues(as_json: JsonOption = False) -> None:
     if as_json:
         print_json({name: vars(queue) for name, queue in QUEUES.items()})
         return
-    table = Table()
-    for heading in ("queue", "purpose", "processes", "soft limit", "hard limit"):
-        table.add_column(heading)
+    table = new_table("queue", "purpose", "processes", "soft limit", "hard limit")
     for queue in QUEUES.values():
         limits = (f"{queue.soft_time_limit_seconds} s", f"{queue.time_limit_seconds} s")
         table.add_row(queue.name, queue.purpose, str(queue.concurrency), *limits)
@@ -108,11 +103,7 @@ def schedule(as_json: JsonOption = False) -> None:
             ]
         )
         return
-    table = Table()
-    for heading in ("entry", "cron (UTC)"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("queue", "task"):
-        table.add_column(heading, overflow="fold")
+    table = new_table("entry", "cron (UTC)", "queue", "task")
     for entry in SCHEDULE:
         table.add_row(entry.name, entry.cron, entry.queue, entry.task)
     console.print(table)
@@ -139,6 +130,11 @@ def flower(context: typer.Context) -> None:
     flower_main()
 
 
+app.command(epilog=ingest_commands.EPILOG)(ingest_commands.ingest)
+app.add_typer(governance_commands.trigger)
+app.add_typer(governance_commands.report)
+app.add_typer(governance_commands.override)
+app.add_typer(governance_commands.governance)
 app.add_typer(api_commands.token)
 app.command(epilog="Example: nova api")(api_commands.api)
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import orjson
 import typer
 from rich.console import Console
+from rich.table import Table
 
 console = Console()
 
@@ -15,3 +16,11 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for program
 def print_json(value: object) -> None:
     """Print a value as indented JSON on standard output."""
     sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def new_table(*headings: str, title: str | None = None) -> Table:
+    """Return an empty table whose cells wrap rather than being cut."""
+    result = Table(title=title, title_justify="left")
+    for heading in headings:
+        result.add_column(heading, overflow="fold")
+    return result

@@ -15,7 +15,7 @@ from nova.errors import InputError, UnavailableError
 from nova.governance.models import Flag, Override, Report, Verdict
 from nova.settings import get_settings
 from nova.store import connect, redis_errors
-from nova.terminal import JsonOption, console, print_json
+from nova.terminal import JsonOption, console, new_table, print_json
 
 report = typer.Typer(name="report", help="Read governance reports.", no_args_is_help=True)
 override = typer.Typer(
@@ -58,7 +58,7 @@ def list_(
     if not page.reports:
         console.print("There is no report yet. Run: nova trigger governance")
         return
-    table = _table("report", "generated (UTC)", "window", "judged", "promote", "watch", "retire")
+    table = new_table("report", "generated (UTC)", "window", "judged", "promote", "watch", "retire")
     table.add_column("actions", justify="right")
     for line in page.reports:
         counts = (line.counts.promote, line.counts.watch, line.counts.retire)
@@ -118,7 +118,7 @@ def _show_summary(found: Report, limit: int, as_json: bool) -> None:
     if found.enforcement.taken or found.enforcement.deferred:
         console.print(_action_table(found))
     if found.overrides:
-        table = _table("channel", "override", "by", "reason", "effect", title="Overrides")
+        table = new_table("channel", "override", "by", "reason", "effect", title="Overrides")
         for note in found.overrides:
             rule = note.rule if note.flag is None else f"{note.rule} {note.flag}"
             table.add_row(*map(escape, (note.channel, rule, note.by, note.reason, note.effect)))
@@ -148,7 +148,7 @@ def _facts(found: Report) -> Table:
 
 
 def _verdict_table(title: str, verdicts: Sequence[Verdict]) -> Table:
-    table = _table("channel", "score", "flag", "reasons", title=title)
+    table = new_table("channel", "score", "flag", "reasons", title=title)
     for verdict in verdicts:
         score = "not judged" if verdict.score is None else f"{verdict.score:.3f}"
         flag = f"[{STYLES[verdict.flag]}]{verdict.flag}[/]"
@@ -158,7 +158,7 @@ def _verdict_table(title: str, verdicts: Sequence[Verdict]) -> Table:
 
 
 def _action_table(found: Report) -> Table:
-    table = _table("channel", "status", "score", "", title="Actions")
+    table = new_table("channel", "status", "score", "", title="Actions")
     parts = (("done", found.enforcement.taken), ("deferred", found.enforcement.deferred))
     for what, actions in parts:
         for action in actions:
@@ -180,7 +180,7 @@ def list_overrides_(as_json: JsonOption = False) -> None:
     if not overrides:
         console.print("There is no override.")
         return
-    table = _table("channel", "override", "reason", "by", "since (UTC)")
+    table = new_table("channel", "override", "reason", "by", "since (UTC)")
     for found in overrides:
         since = f"{found.at:%Y-%m-%d %H:%M}"
         table.add_row(
@@ -249,7 +249,7 @@ def policy(
     if as_json:
         print_json(found.model_dump(mode="json"))
         return
-    table = _table("field", "value", title=escape(f"{policy_source(settings)}, {found.digest}"))
+    table = new_table("field", "value", title=escape(f"{policy_source(settings)}, {found.digest}"))
     for name, value in _flatten(found.model_dump()):
         table.add_row(name, str(value).lower() if isinstance(value, bool) else str(value))
     console.print(table)
@@ -268,7 +268,7 @@ def status(as_json: JsonOption = False) -> None:
     if not statuses:
         console.print("No run has acted on any channel.")
         return
-    table = _table("channel", "status", "since (UTC)", "report")
+    table = new_table("channel", "status", "since (UTC)", "report")
     for found in statuses:
         since = f"{found.since:%Y-%m-%d %H:%M}"
         table.add_row(escape(found.channel), found.status, since, found.report)
@@ -349,13 +349,6 @@ def _result(task: Any, timeout_seconds: float) -> dict[str, Any]:
             "is a governance worker online? see: nova status"
         ) from None
     return result
-
-
-def _table(*headings: str, title: str | None = None) -> Table:
-    table = Table(title=title, title_justify="left")
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    return table
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
