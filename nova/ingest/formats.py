@@ -61,11 +61,19 @@ STUDIO_METRICS = {
     "rpm (usd)": "rpm",
     "your estimated revenue (usd)": "revenue",
 }
+#: What Studio called a column at other times -> the name used here.
+STUDIO_ALIASES = {
+    "content": "video",
+    "views": "video views",
+    "estimated revenue (usd)": "your estimated revenue (usd)",
+    "thumbnail impressions": "impressions",
+    "thumbnail click-through rate (%)": "impressions click-through rate (%)",
+}
 TOTAL_ROW = "row of totals"
 
 KNOWN_FORMATS = (
     "known are the YouTube trending list (video_id,trending_date,channel_title,...), "
-    "YouTube Studio exports (Video,Video title,Video publish time,...), "
+    "YouTube Studio exports (Video or Content,Video title,Video publish time,...), "
     "Nova CSV (day,channel,views,...) and Nova JSON (objects with day, channel, views, ...)"
 )
 
@@ -98,8 +106,9 @@ def recognise(source: Source, tally: Tally, channel: str | None) -> Format:
     _, header = next(source.csv_rows(Tally()), (0, []))
     columns = [column.strip().lower() for column in header]
     known = set(columns)
-    if known >= STUDIO_COLUMNS:
-        return StudioExport(source, tally, columns, _require_channel(source, channel))
+    studio_columns = [STUDIO_ALIASES.get(column, column) for column in columns]
+    if STUDIO_COLUMNS.issubset(studio_columns):
+        return StudioExport(source, tally, studio_columns, _require_channel(source, channel))
     if known >= TRENDING_COLUMNS:
         _refuse_channel(source, channel)
         return TrendingList(source, tally, columns)

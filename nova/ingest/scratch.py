@@ -102,7 +102,7 @@ def open_scratch() -> Iterator[Scratch]:
     except sqlite3.OperationalError as error:
         raise UnavailableError(
             f"cannot write the scratch table: {error}; "
-            "set TMPDIR to a folder with about twice the size of the file to spare"
+            "set TMPDIR to a folder with room for about the size of the file"
         ) from error
     finally:
         database.close()

@@ -100,10 +100,10 @@ def _judge(source: Source, tally: Tally, strict: bool) -> None:
     rejected = tally.rows_rejected
     good = tally.rows_read - rejected - sum(tally.skipped.values())
     if rejected and (strict or not good):
-        what = "rows are" if strict else "rows, that is all of them, are"
+        what = "bad rows" if good else "bad rows, and no good one"
         raise InputError(
-            f"{source.name}: {rejected} {what} bad and nothing was stored; "
-            f"the first one: {tally.problems[0]}"
+            f"{source.name} has {what}: {rejected}; nothing was stored; "
+            f"the first is {tally.problems[0]}"
         )
     if not good:
         raise InputError(f"{source.name} has a header and no rows to store")
@@ -126,7 +126,8 @@ def _store(
                 read_chunks = partial(scratch.channels, day, CHUNK)
                 outcomes[day] = store_day(client, day, read_chunks, ingest_id, dry_run=dry_run)
         except (UnavailableError, ConfigurationError) as error:
-            raise type(error)(f"{error} {_whats_in(days, day)}") from error
+            whats_in = "" if dry_run else f" ({_whats_in(days, day)})"
+            raise type(error)(f"{error}{whats_in}") from error
         if stored:
             stored(len(outcomes), len(days))
     return outcomes
@@ -136,8 +137,8 @@ def _whats_in(days: list[date], failed: date) -> str:
     """Say which days are stored after storing failed at one of them."""
     done = days.index(failed)
     if not done:
-        return "Nothing of the file was stored."
+        return "nothing of the file was stored"
     return (
-        f"Of the file's {len(days)} days, {days[0]} to {days[done - 1]} ({done}) are stored, "
-        f"{failed} and later are not; ingest the file again to complete it."
+        f"of the file's {len(days)} days, {days[0]} to {days[done - 1]} ({done}) are stored, "
+        f"{failed} and later are not; ingest the file again to complete it"
     )

@@ -3,7 +3,13 @@
 from pathlib import Path
 
 from nova.channels import METRICS
-from nova.ingest.formats import NOVA_COLUMNS, STUDIO_COLUMNS, STUDIO_METRICS, TRENDING_COLUMNS
+from nova.ingest.formats import (
+    NOVA_COLUMNS,
+    STUDIO_ALIASES,
+    STUDIO_COLUMNS,
+    STUDIO_METRICS,
+    TRENDING_COLUMNS,
+)
 from nova.ingest.models import PROBLEMS_SHOWN
 from nova.ingest.scratch import WEIGHTS
 from nova.ingest.values import FIRST_DAY, MAX_NAME_BYTES
@@ -33,6 +39,13 @@ def test_the_studio_columns_are_all_there() -> None:
         column: (metric, f"mean, weighted by {WEIGHTS[metric]}" if metric in WEIGHTS else "sum")
         for column, metric in STUDIO_METRICS.items()
     }
+
+
+def test_the_studio_columns_of_other_times_are_all_there() -> None:
+    """The newer names stand in the order of the older ones they mean."""
+    sentence = DOC.split("Newer exports say ")[1].split(". Both are taken.")[0]
+    newer, older = (part.lower().split("`")[1::2] for part in sentence.split(" for "))
+    assert dict(zip(newer, older, strict=True)) == STUDIO_ALIASES
 
 
 def test_the_headers_are_those_that_are_recognised() -> None:

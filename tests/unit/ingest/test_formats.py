@@ -46,6 +46,7 @@ def trending(video: str, channel: str = "A", day: str = "17.14.11", **other: obj
     [
         (TRENDING + trending("v"), None, "trending list"),
         (STUDIO, "Ken", "YouTube Studio export"),
+        ("Content,Video title,Video publish time,Views\n", "Ken", "YouTube Studio export"),
         ("day,channel,views\n", None, "Nova CSV"),
         ("\ufeffChannel , DAY\n", None, "Nova CSV"),
         ('\ufeff{"day": "2025-01-01"}\n', None, "Nova JSON Lines"),
@@ -182,6 +183,18 @@ def test_a_studio_export_counts_videos_on_the_day_they_were_published(
     }
     assert content.tally.skipped == {"row of totals": 1}
     assert content.tally.rows_rejected == 0
+
+
+def test_a_studio_export_of_today_has_other_column_names(read_content: ReadContent) -> None:
+    """The newer names mean the same metrics."""
+    content = read_content(
+        "Content,Video title,Video publish time,Duration,Views,Estimated revenue (USD),"
+        "Thumbnail impressions,Thumbnail click-through rate (%)\n"
+        'v1,T,"May 8, 2020",60,5,0.5,100,2\n',
+        "Ken",
+    )
+    known = {"views": 5, "revenue": 0.5, "impressions": 100, "ctr": 2}
+    assert content.values == {("2020-05-08", "Ken"): known}
 
 
 def test_a_ratio_that_one_video_lacks_comes_from_the_others(read_content: ReadContent) -> None:
