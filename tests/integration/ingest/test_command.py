@@ -13,22 +13,13 @@ import redis
 from .conftest import MakeFile
 
 ROWS = "day,channel,views\n2025-01-01,A [b],1\n2025-01-02,B,2\n"
-#: The function as nova/cli.py registers it, errors included.
-PROGRAM = """
-import sys, typer
-from nova import cli
-from nova.ingest.commands import EPILOG, ingest
-cli.app = typer.Typer(pretty_exceptions_enable=False)
-cli.app.command(epilog=EPILOG)(ingest)
-cli.main()
-"""
 
 
 def run(
     environment: dict[str, str], *arguments: str, errors: int = subprocess.PIPE
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM, *arguments],
+        [sys.executable, "-m", "nova", "ingest", *arguments],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=errors,
