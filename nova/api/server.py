@@ -70,7 +70,7 @@ def serve(settings: Settings, celery_app: Celery) -> None:
     for listening in sockets:
         logger.info("the API listens on %s", listening.getsockname())
     # Nobody here waits for a result. Else Celery would subscribe to the result of every task it
-    # publishes, for ever, and a trigger would take 19 s to fail with Redis away.
+    # publishes, and try for 19 s to do so when Redis goes away at that moment.
     with denied_join_result():
         Server(config, settings).run(sockets)
 
