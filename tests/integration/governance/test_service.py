@@ -211,6 +211,18 @@ def test_the_same_task_run_again_replaces_its_report(
     assert client.zscore(Keys.governance_scores("run"), fleet[0]) is None
 
 
+def test_nothing_of_the_replaced_report_remains(
+    client: redis.Redis, settings: Settings, fleet: list[str]
+) -> None:
+    """Not even when the second delivery finds nobody to judge."""
+    run(client, settings)
+    for days_ago in range(1, 10):
+        client.delete(Keys.metric_day(LAST_DAY - timedelta(days=days_ago)))
+    assert run(client, settings).channels_judged == 0
+    assert list_channels(client, "run").total == 0
+    assert client.exists(Keys.governance_scores("run"), Keys.governance_flags("run")) == 0
+
+
 def test_auto_actions_are_applied_once_when_the_same_task_runs_twice(
     client: redis.Redis, policy_settings: PolicySettings, fleet: list[str]
 ) -> None:

@@ -285,27 +285,25 @@ def test_a_channel_without_views_earns_no_bonus() -> None:
     assert consistency.tolist() == [0.0, 1.0]
 
 
-def flags_at(scores: list[float]) -> list[Flag]:
-    """Return the flags of channels with these scores, by way of one metric."""
+def test_a_score_on_a_threshold_has_its_flag_and_one_between_has_none() -> None:
     weights = dict.fromkeys((feature.name for feature in FEATURES), 0.0) | {"rpm": 1.0}
-    thresholds = {"promote": 1.0, "watch": -0.5, "retire": -1.0}
-    rules = policy(weights=weights, thresholds=thresholds, consistency_bonus=0.0)
-    found = score_channels(window_of(rpm=[scores] * DAYS), rules)
-    np.testing.assert_allclose(found.score, scores)
-    return [found.flag(channel) for channel in range(len(scores))]
-
-
-def test_flags_follow_the_thresholds_which_belong_to_the_flag() -> None:
-    # Mean 0 and standard deviation 1, so that each number is its own score.
-    assert flags_at([1.0, -1.0]) == [Flag.PROMOTE, Flag.RETIRE]
-    edge = sqrt(2 - 0.5**2)
-    spread = sorted([edge, -edge, 0.5, -0.5])
-    assert flags_at(spread) == [Flag.RETIRE, Flag.WATCH, Flag.NONE, Flag.PROMOTE]
+    window = window_of(rpm=[[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]] * DAYS)
+    scores = score_channels(window, policy(weights=weights)).score.tolist()
+    thresholds = {"promote": scores[4], "watch": scores[2], "retire": scores[1]}
+    found = score_channels(window, policy(weights=weights, thresholds=thresholds))
+    assert [found.flag(channel) for channel in range(6)] == [
+        Flag.RETIRE,
+        Flag.RETIRE,
+        Flag.WATCH,
+        Flag.NONE,
+        Flag.PROMOTE,
+        Flag.PROMOTE,
+    ]
 
 
 def test_ties_are_ranked_in_the_order_of_the_channels() -> None:
-    scores = score_channels(window_of(views=[[5.0, 9.0, 5.0, 9.0]] * DAYS), policy())
-    assert scores.ranking.tolist() == [1, 3, 0, 2]
+    scores = score_channels(window_of(views=[[5.0, 9.0] * 50] * DAYS), policy())
+    assert scores.ranking.tolist() == [*range(1, 100, 2), *range(0, 100, 2)]
 
 
 def add_up(scores: Scores, channel: int) -> float:
