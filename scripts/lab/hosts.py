@@ -76,13 +76,15 @@ class Lab:
     def ssh_options(self) -> list[str]:
         """SSH options that trust exactly the lab's hosts and offer exactly the lab's key."""
         return [
-            "-o",
-            f"UserKnownHostsFile={self.known_hosts}",
-            "-o",
-            "StrictHostKeyChecking=yes",
-            "-o",
-            "IdentitiesOnly=yes",
+            *("-o", f"UserKnownHostsFile={self.known_hosts}"),
+            *("-o", "StrictHostKeyChecking=yes"),
+            *("-o", "IdentitiesOnly=yes"),
         ]
+
+    def ssh_command(self, address: str, command: str) -> list[str]:
+        """Return the command line that runs a command on a host, without ever asking a person."""
+        options = ["-i", str(self.key), "-o", "BatchMode=yes", "-o", "ConnectTimeout=5"]
+        return ["ssh", *self.ssh_options, *options, f"{USER}@{address}", command]
 
 
 def releases_of(inventory: Path) -> dict[str, str]:
@@ -133,6 +135,8 @@ def create(lab: Lab, releases: dict[str, str]) -> None:
     )
     running = set(host_states(lab, only_running=True))
     new = [host for host in releases if host not in running]
+    # One that stopped has lost what was in its tmpfs.
+    _remove_containers(lab, host_states(lab).keys() - running)
     try:
         _make_key(lab)
         _make_network(lab)
@@ -144,7 +148,7 @@ def create(lab: Lab, releases: dict[str, str]) -> None:
         _write_inventory(lab, addresses)
     except BaseException:
         if running:
-            _remove_containers(lab, new)
+            _remove_containers(lab, host_states(lab).keys() & new)
         else:
             destroy(lab)
         raise
@@ -212,7 +216,6 @@ def _make_network(lab: Lab) -> None:
 
 
 def _start(lab: Lab, host: str, image: str, extra_hosts: list[str]) -> None:
-    _remove_containers(lab, [host])  # one that stopped has lost what was in its tmpfs
     docker(
         "run",
         "--detach",
@@ -287,24 +290,12 @@ def _write_known_hosts(lab: Lab, addresses: dict[str, str]) -> None:
 
 
 def _wait_for_ssh(lab: Lab, address: str) -> None:
-    command = [
-        "ssh",
-        *lab.ssh_options,
-        "-i",
-        str(lab.key),
-        "-o",
-        "BatchMode=yes",
-        "-o",
-        "ConnectTimeout=3",
-        f"{USER}@{address}",
-        "sudo",
-        "-n",
-        "true",
-    ]
-    poll(
-        lambda: subprocess.run(command, capture_output=True, check=False).returncode == 0,
-        f"{address}: no SSH login with sudo",
-    )
+    command = lab.ssh_command(address, "sudo -n true")
+
+    def admitted() -> bool:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    poll(admitted, f"{address}: no SSH login with sudo")
 
 
 def _write_inventory(lab: Lab, addresses: dict[str, str]) -> None:
