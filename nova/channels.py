@@ -75,7 +75,7 @@ def unpack_many(values: Sequence[bytes]) -> NDArray[np.float64]:
     longer and cut.
     """
     size = _RECORD.size
-    if any(len(value) != size for value in values):
+    if set(map(len, values)) - {size}:
         values = [_fit(value) for value in values]
     return np.frombuffer(b"".join(values), dtype="<f8").reshape(len(values), len(METRICS))
 
