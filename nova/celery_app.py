@@ -6,14 +6,14 @@
 import logging
 from typing import Any
 
-from celery import Celery
 from kombu import Exchange, Queue
 
 import nova
 from nova import logs
 from nova.errors import ConfigurationError
 from nova.queues import DEFAULT_QUEUE, QUEUES
-from nova.runtime import heartbeat, issued, notify
+from nova.runtime import heartbeat, notify
+from nova.runtime.app import NovaCelery
 from nova.runtime.task import NovaTask
 from nova.schedule import beat_schedule
 from nova.settings import Settings, get_settings
@@ -65,17 +65,16 @@ def _configuration(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _create_app() -> Celery:
+def _create_app() -> NovaCelery:
     try:
         settings = get_settings()
     except ConfigurationError as error:
         # Celery would print a stack trace for any other exception while it loads an app.
         raise SystemExit(f"nova: {error}") from None
-    celery_app = Celery("nova", task_cls=NovaTask)
+    celery_app = NovaCelery("nova", settings)
     celery_app.conf.update(_configuration(settings))
     logs.install(settings)
     notify.install(celery_app)
-    issued.install(settings)
     celery_app.steps["consumer"].add(heartbeat.HeartbeatStep)
     return celery_app
 

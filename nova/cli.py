@@ -1,7 +1,7 @@
 """The `nova` command."""
 
 import sys
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -12,7 +12,8 @@ from nova.errors import NovaError
 from nova.governance import commands as governance_commands
 from nova.ingest import commands as ingest_commands
 from nova.queues import QUEUES
-from nova.runtime.heartbeat import WorkerHeartbeat, read_workers
+from nova.runtime.fleet import Fleet, read_fleet
+from nova.runtime.heartbeat import WorkerHeartbeat
 from nova.schedule import SCHEDULE
 from nova.settings import get_settings
 from nova.store import connect, redis_errors
@@ -50,14 +51,12 @@ def status(as_json: JsonOption = False) -> None:
     """Show the workers that are online and what waits in each queue."""
     settings = get_settings()
     with redis_errors(settings), connect(settings) as client:
-        workers = read_workers(client)
-        depths = {name: cast(int, client.llen(name)) for name in QUEUES}
+        fleet = read_fleet(client)
     if as_json:
-        listing = [worker.model_dump(mode="json") for worker in workers]
-        print_json({"release": nova.__release__, "workers": listing, "queues": depths})
+        print_json(fleet.model_dump(mode="json"))
         return
-    console.print(_worker_table(workers) if workers else "No worker is online.")
-    console.print(_depth_table(depths, served={name for w in workers for name in w.queues}))
+    console.print(_worker_table(fleet.workers) if fleet.workers else "No worker is online.")
+    console.print(_queue_table(fleet))
 
 
 def _worker_table(workers: list[WorkerHeartbeat]) -> Table:
@@ -72,10 +71,10 @@ def _worker_table(workers: list[WorkerHeartbeat]) -> Table:
     return table
 
 
-def _depth_table(depths: dict[str, int], served: set[str]) -> Table:
-    table = new_table("queue", "waiting", "served", title="Queues")
-    for name, depth in depths.items():
-        table.add_row(name, str(depth), "yes" if name in served else "[red]no worker[/red]")
+def _queue_table(fleet: Fleet) -> Table:
+    table = new_table("queue", "waiting", "workers", title="Queues")
+    for name, depth in fleet.queues.items():
+        table.add_row(name, str(depth), str(fleet.workers_of(name) or "[red]none[/red]"))
     return table
 
 

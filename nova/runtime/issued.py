@@ -5,17 +5,13 @@ Every publisher of Nova - API, command line, beat, retries - leaves a note befor
 goes out, which expires together with the result.
 """
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
+from typing import cast
 
-import orjson
 import redis
-from celery import signals
 from pydantic import BaseModel
 
-from nova.settings import Settings
-from nova.store import Keys, connect
+from nova.store import Keys
 
 
 class IssuedTask(BaseModel):
@@ -27,24 +23,16 @@ class IssuedTask(BaseModel):
     published_at: datetime
 
 
-def install(settings: Settings) -> None:
-    """Leave a note for every task that this process publishes."""
-    client = connect(settings)
-    expires_seconds = settings.result_expires_hours * 3600
+def remember(client: redis.Redis, note: IssuedTask, expires_seconds: int) -> None:
+    """Leave a note about a task that is about to be published.
 
-    def on_publish(sender: str, headers: Mapping[str, Any], routing_key: str, **_: Any) -> None:
-        note = IssuedTask(
-            task_id=headers["id"],
-            name=sender,
-            queue=routing_key,
-            published_at=datetime.now(UTC),
-        )
-        client.set(Keys.issued_task(note.task_id), note.model_dump_json(), ex=expires_seconds)
-
-    signals.before_task_publish.connect(on_publish, weak=False)
+    Raises:
+        redis.RedisError: Redis did not take it.
+    """
+    client.set(Keys.issued_task(note.task_id), note.model_dump_json(), ex=expires_seconds)
 
 
 def find_issued(client: redis.Redis, task_id: str) -> IssuedTask | None:
     """Return the note about a task id, or None if the id was never issued or has expired."""
-    note = client.get(Keys.issued_task(task_id))
-    return None if note is None else IssuedTask(**orjson.loads(note))
+    note = cast(bytes | None, client.get(Keys.issued_task(task_id)))
+    return None if note is None else IssuedTask.model_validate_json(note)
