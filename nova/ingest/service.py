@@ -64,6 +64,9 @@ def ingest_file(
     with Source(path, name or str(path)) as source, open_scratch() as scratch:
         tally = Tally()
         reader = recognise(source, tally, channel)
+        with redis_errors(settings):
+            # Minutes of reading would be lost on a Redis that is not there to begin with.
+            client.ping()
         _read(source, reader, scratch, tally, progress)
         _judge(source, tally, strict)
         days = scratch.days()

@@ -135,8 +135,24 @@ def test_a_wrong_password_is_a_matter_of_configuration(
     wrong = settings.model_copy(update={"redis_url": settings.redis_url.replace("//:", "//:un")})
     with connect(wrong) as stranger, pytest.raises(ConfigurationError) as error:
         ingest_file(make_file(ROWS), wrong, stranger)
-    assert "(nothing of the file was stored)" in str(error.value)
+    assert "check REDIS_URL" in str(error.value)
     assert "@" not in str(error.value)
+
+
+def test_redis_dying_while_the_file_is_read_leaves_nothing(
+    tmp_path: Path, settings: Settings, make_file: MakeFile
+) -> None:
+    """The error says so; before any reading a Redis that is away is an error at once."""
+    with LocalRedis.create(tmp_path / "redis") as server:
+        own = settings.model_copy(update={"redis_url": server.url})
+        file = make_file(ROWS)
+        with connect(own) as client:
+            with pytest.raises(UnavailableError, match=r"\(nothing of the file was stored\)"):
+                ingest_file(file, own, client, progress=lambda _bytes: server.stop())
+            seen: list[int] = []
+            with pytest.raises(UnavailableError, match=r"Redis at redis://127\.0\.0\.1:[0-9]+/0 "):
+                ingest_file(file, own, client, progress=seen.append)
+    assert seen == []
 
 
 def test_redis_dying_between_two_days_leaves_whole_days(
