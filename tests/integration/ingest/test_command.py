@@ -105,7 +105,7 @@ import os, signal
 from nova.ingest.models import Tally
 from nova.ingest.scratch import open_scratch
 with open_scratch() as scratch:
-    for day in range(60):
+    for day in range(25):
         rows = [(day, f"{channel:0200}", "", channel) + (1.5,) * 10 for channel in range(10_000)]
         scratch.add(rows, Tally())
     files = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")
