@@ -46,8 +46,8 @@ integration: venv  ## Tests on a real Redis with real processes
 
 .PHONY: molecule
 molecule: venv  ## The lab scenarios: one host, then three
-	@$(BIN)/molecule test -s default
-	@$(BIN)/molecule test -s fleet
+	@PATH=$(CURDIR)/$(BIN):$$PATH molecule test --no-command-borders -s default
+	@PATH=$(CURDIR)/$(BIN):$$PATH molecule test --no-command-borders -s fleet
 
 .PHONY: test
 test:  ## Everything, on a machine with nothing prepared
