@@ -35,6 +35,8 @@ ROOT = Path(__file__).resolve().parents[1]
 #: glibc of the oldest distribution that hosts may run, Debian 12: 2.36.
 NEWEST_GLIBC_MINOR = 36
 OLDEST_GLIBC_MINOR = 5
+#: Archives of each target that stay in the output folder.
+ARCHIVES_TO_KEEP = 5
 ARCHITECTURES = ("x86_64", "aarch64")
 
 
@@ -154,7 +156,7 @@ def build(target: Target, output: Path, dry_run: bool = False) -> dict[str, str 
         if changed and not dry_run:
             _build_archive(target, release, archive)
             checksum.write_text(_sha256(archive) + "\n", encoding="utf-8")
-            _forget_old(output, target, keep=archive.name)
+            _forget_old(output, target)
     sha256 = checksum.read_text(encoding="utf-8").strip() if checksum.is_file() else ""
     return {"release": release, "archive": str(archive), "sha256": sha256, "changed": changed}
 
@@ -273,11 +275,14 @@ def _explain(stderr: str) -> str:
     return (errors or stderr.strip().splitlines() or ["pip failed"])[-1].removeprefix("ERROR: ")
 
 
-def _forget_old(output: Path, target: Target, keep: str) -> None:
-    """Remove the archives of earlier releases for the same target."""
-    for path in output.glob(f"nova-*-{target.name}.tar.gz*"):
-        if not path.name.startswith(keep):
-            path.unlink()
+def _forget_old(output: Path, target: Target) -> None:
+    """Keep the newest archives of a target: a playbook may be pushing one that is not the last."""
+    archives = sorted(
+        output.glob(f"nova-*-{target.name}.tar.gz"), key=lambda path: path.stat().st_mtime
+    )
+    for path in archives[:-ARCHIVES_TO_KEEP]:
+        path.with_name(f"{path.name}.sha256").unlink(missing_ok=True)
+        path.unlink()
 
 
 def _sha256(path: Path) -> str:
