@@ -105,7 +105,7 @@ def test_operators_may_set_every_setting_that_is_for_them() -> None:
 def test_the_environment_file_holds_only_settings() -> None:
     """What the template of nova.env writes is read by nova/settings.py."""
     template = ANSIBLE / "roles" / "settings" / "templates" / "etc" / "nova" / "nova.env.j2"
-    text = Environment(autoescape=False).from_string(  # noqa: S701 - no HTML
+    text = Environment(autoescape=False, trim_blocks=True).from_string(  # noqa: S701 - no HTML
         template.read_text(encoding="utf-8").replace("| dictsort", ".items()")
     )
     rendered = text.render(settings_environment={"REDIS_URL": "redis://localhost:6379/0"})
