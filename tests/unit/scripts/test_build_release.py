@@ -1,0 +1,126 @@
+"""The release builder: what it picks for a target, what it refuses, and what a release id means."""
+
+import hashlib
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from scripts import build_release
+from scripts.build_release import BuildError, Target
+
+BOOKWORM = Target("3.11", "x86_64")
+TRIXIE = Target("3.13", "aarch64")
+
+
+def test_markers_are_judged_for_the_target(tmp_path: Path) -> None:
+    """Requirements of other Pythons, systems and machines are left out, whoever builds."""
+    lock = tmp_path / "requirements.txt"
+    lock.write_text(
+        "always==1 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n    # via something\n"
+        "old-python==1 ; python_full_version < '3.11.3' \\\n    --hash=sha256:cc\n"
+        "windows==1 ; sys_platform == 'win32' \\\n    --hash=sha256:dd\n"
+        "arm==1 ; platform_machine == 'aarch64' \\\n    --hash=sha256:ee\n",
+        encoding="utf-8",
+    )
+    assert build_release.requirements_for(lock, BOOKWORM) == [
+        "always==1 --hash=sha256:aa --hash=sha256:bb",
+        "old-python==1 --hash=sha256:cc",
+    ]
+    assert build_release.requirements_for(lock, TRIXIE) == [
+        "always==1 --hash=sha256:aa --hash=sha256:bb",
+        "arm==1 --hash=sha256:ee",
+    ]
+
+
+def test_a_package_that_is_not_locked_is_an_error(tmp_path: Path) -> None:
+    """Without the installer in the lock nothing is built, and the message says what to run."""
+    lock = tmp_path / "requirements-dev.txt"
+    lock.write_text("", encoding="utf-8")
+    with pytest.raises(BuildError, match="does not lock uv; run: make lock"):
+        build_release.requirements_for(lock, BOOKWORM, only="uv")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of what a release is made of."""
+    folder = tmp_path / "project"
+    shutil.copytree(build_release.ROOT / "nova", folder / "nova")
+    (folder / "scripts").mkdir()
+    files = ("pyproject.toml", "README.md", "requirements.txt", "requirements-dev.txt")
+    for name in (*files, "scripts/build_release.py"):
+        shutil.copy(build_release.ROOT / name, folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["nova/queues.yml", "requirements.txt", "nova/new.py"])
+def test_the_release_id_follows_the_contents(project: Path, name: str) -> None:
+    """The same sources have the same id wherever they lie; any change gives another one."""
+    before = build_release.release_id(project)
+    cache = project / "nova" / "__pycache__"
+    cache.mkdir(exist_ok=True)
+    (cache / "x.pyc").write_bytes(b"compiled")
+    assert build_release.release_id(project) == before
+    with (project / name).open("a", encoding="utf-8") as stream:
+        stream.write("\n# changed\n")
+    assert build_release.release_id(project) != before
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with one wheel, the only place where pip looks."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    wheel = folder / "thing-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as package:
+        package.writestr("thing.py", "")
+        package.writestr(
+            "thing-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: thing\nVersion: 1\n"
+        )
+        package.writestr(
+            "thing-1.dist-info/WHEEL",
+            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
+        package.writestr("thing-1.dist-info/RECORD", "")
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+def test_wheels_with_the_locked_hash_are_taken(index: Path, tmp_path: Path) -> None:
+    """A wheel that is what the lock says is copied, through the cache."""
+    digest = hashlib.sha256((index / "thing-1-py3-none-any.whl").read_bytes()).hexdigest()
+    lines = [f"thing==1 --hash=sha256:{digest}"]
+    build_release._download(lines, TRIXIE, tmp_path / "cache", tmp_path / "wheels")
+    assert [path.name for path in (tmp_path / "wheels").iterdir()] == ["thing-1-py3-none-any.whl"]
+
+
+def test_a_wheel_with_another_hash_is_refused(index: Path, tmp_path: Path) -> None:
+    """A package that was changed after it was locked is not installed anywhere."""
+    lines = [f"thing==1 --hash=sha256:{'0' * 64}"]
+    with pytest.raises(BuildError, match="does not match its hash"):
+        build_release._download(lines, TRIXIE, tmp_path / "cache", tmp_path / "wheels")
+    assert not list((tmp_path / "wheels").iterdir())
+
+
+def test_a_package_without_a_wheel_is_named(index: Path, tmp_path: Path) -> None:
+    """Hosts have no compiler: a package without a binary wheel is an error that names it."""
+    assert index.is_dir()
+    lines = [f"other==2 --hash=sha256:{'0' * 64}"]
+    with pytest.raises(BuildError, match="no binary wheel of other==2 for this Python"):
+        build_release._download(lines, TRIXIE, tmp_path / "cache", tmp_path / "wheels")
+
+
+def test_only_the_newest_archives_stay(tmp_path: Path) -> None:
+    """Old archives of a target go with their checksums, those of other targets stay."""
+    for number in range(build_release.ARCHIVES_TO_KEEP + 2):
+        archive = tmp_path / f"nova-{number}-{BOOKWORM.name}.tar.gz"
+        for path in (archive, archive.with_name(f"{archive.name}.sha256")):
+            path.touch()
+    (tmp_path / f"nova-0-{TRIXIE.name}.tar.gz").touch()
+    build_release._forget_old(tmp_path, BOOKWORM)
+    assert len(list(tmp_path.glob(f"*{BOOKWORM.name}.tar.gz"))) == build_release.ARCHIVES_TO_KEEP
+    assert len(list(tmp_path.glob("*.sha256"))) == build_release.ARCHIVES_TO_KEEP
+    assert len(list(tmp_path.glob(f"*{TRIXIE.name}.tar.gz"))) == 1
