@@ -35,6 +35,7 @@ rm -f "$archive"
 
 # Keep the newest ones; the current one stays whatever its age.
 current=$(readlink -f "$releases/../current" || true)
+# shellcheck disable=SC2012 # Nova names these folders: no white space
 ls -1td "$releases"/*/ | tail -n +"$((keep + 1))" | while read -r old; do
     [ "${old%/}" = "$current" ] || rm -rf "$old"
 done
