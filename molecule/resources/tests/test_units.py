@@ -103,6 +103,7 @@ def test_stopping_the_target_stops_everything(
     serves_api = "nova-api.socket" in units
     try:
         host.check_output("systemctl stop nova.target")
+        wait_until(lambda: loaded_units(host) == set(), "all units have stopped")
         if serves_api:
             url = httpx.URL(f"{api_url}/metrics")
             with pytest.raises(OSError, match="refused"):
