@@ -21,6 +21,7 @@ LAB = Lab("fleet")
 INVENTORY = ROOT / "ansible" / "inventories" / "lab"
 SAMPLE = ROOT / "config" / "samples" / "channel_metrics.csv"
 GOVERNANCE_DEADLINE_SECONDS = 120
+REASONS_SHOWN = 2
 UNITS = "'celery-*.service' 'nova-*' 'flower*' 'redis-server*' nova.target"
 
 console = Console()
@@ -215,30 +216,33 @@ def show_report(report: dict[str, Any]) -> None:
                 escape(verdict["channel"]),
                 score,
                 verdict["flag"],
-                escape("\n".join(verdict["reasons"])),
+                escape(_reasons(verdict["reasons"])),
             )
         table.add_section()
     console.print(table)
     console.print(escape(report["enforcement"]["note"]))
 
 
+def _reasons(reasons: list[str]) -> str:
+    shown = reasons[:REASONS_SHOWN]
+    more = len(reasons) - len(shown)
+    return "\n".join(shown + ([f"and {more} more"] if more else []))
+
+
 def show_urls(api_url: str) -> None:
-    """Print where a person on this machine can look, and how to get in."""
+    """Print where a person on this machine can look, and how to get in: lines to copy."""
     flower = f"http://{address_of(hosts_of('flower')[0])}:5555"
-    table = Table(title="Open on this machine", title_justify="left", show_header=False)
-    table.add_row("API documentation", f"{api_url}/docs")
-    table.add_row("Metrics", f"{api_url}/metrics")
-    table.add_row(
-        "Flower",
-        f"{flower} (user admin, password: flower_password in {LAB.inventory.relative_to(ROOT)})",
+    inventory, key, known_hosts = (
+        path.relative_to(ROOT) for path in (LAB.inventory, LAB.key, LAB.known_hosts)
     )
     host = hosts_of("api")[0]
-    key, known = (path.relative_to(ROOT) for path in (LAB.key, LAB.known_hosts))
-    table.add_row(
-        "Log in", f"ssh -i {key} -o UserKnownHostsFile={known} operator@{address_of(host)}"
-    )
-    table.add_row("Remove all of it", "make fleet-down")
-    console.print(table, soft_wrap=True)
+    login = f"ssh -i {key} -o UserKnownHostsFile={known_hosts} operator@{address_of(host)}"
+    print("\nOpen on this machine")
+    print(f"  API documentation  {api_url}/docs")
+    print(f"  Metrics            {api_url}/metrics")
+    print(f"  Flower             {flower}   user admin, flower_password in {inventory}")
+    print(f"  Log in to {host:8} {login}")
+    print("  Remove all of it   make fleet-down")
 
 
 def main() -> int:

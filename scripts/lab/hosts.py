@@ -308,7 +308,7 @@ def _write_inventory(lab: Lab, addresses: dict[str, str]) -> None:
         "ansible_ssh_private_key_file": str(lab.key),
         "ansible_ssh_common_args": shlex.join(lab.ssh_options),
         "ansible_python_interpreter": "/usr/bin/python3",
-    } | {name: known.get(name) or secrets.token_urlsafe(48) for name in SECRETS}
+    } | {name: known.get(name) or secrets.token_hex(32) for name in SECRETS}
     hosts = {
         host: {"ansible_host": address, "ansible_port": 22} for host, address in addresses.items()
     }
