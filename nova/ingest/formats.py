@@ -141,7 +141,7 @@ def _refuse_channel(source: Source, channel: str | None) -> None:
         )
 
 
-class _CsvFormat:
+class _CsvFormat(ABC):
     """What the CSV formats have in common: rows of a fixed width under a header."""
 
     name = ""
@@ -171,9 +171,9 @@ class _CsvFormat:
                 if record:
                     yield record
 
+    @abstractmethod
     def _convert(self, line: int, row: list[str]) -> Record | None:
         """Return the record of a row, None for one that is left out on purpose."""
-        raise NotImplementedError
 
     def _readers(self, columns: Mapping[str, str]) -> list[tuple[int, str, int, float, float]]:
         """Return for each metric column: index in row, column, place in METRICS, bounds."""
@@ -287,7 +287,7 @@ class StudioExport(_CsvFormat):
         return (day, self._channel, video, line, *_numbers(row, self._metrics))
 
 
-class _JsonFormat:
+class _JsonFormat(ABC):
     """What the JSON formats have in common: objects with the field names of Nova's CSV."""
 
     name = ""
@@ -308,9 +308,9 @@ class _JsonFormat:
             else:
                 yield record
 
+    @abstractmethod
     def _items(self) -> Iterator[tuple[int, Any]]:
         """Return the objects, parsed or not, each with its place in the file."""
-        raise NotImplementedError
 
     def _load(self, raw: Any) -> object:
         return raw
