@@ -4,6 +4,7 @@ A record is a tuple for the scratch table: ordinal of the day, channel, video (e
 that has one row per channel and day), place in the file, then one number or None per metric.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, cast
 
