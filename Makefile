@@ -3,7 +3,6 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
-export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help
 help:  ## List the targets
@@ -44,16 +43,22 @@ check: venv  ## Lint, types, unit and contract tests: seconds
 integration: venv  ## Tests on a real Redis with real processes
 	@$(BIN)/pytest --quiet tests/integration
 
+SCENARIOS := default fleet
+# Whatever happens to a scenario, Ctrl-C included, its hosts go.
+DESTROY := for name in $(SCENARIOS); do $(BIN)/python -m scripts.lab destroy molecule-$$name; done
+
 .PHONY: molecule
 molecule: venv  ## The lab scenarios: one host, then three
-	@PATH=$(CURDIR)/$(BIN):$$PATH molecule test --no-command-borders -s default
-	@PATH=$(CURDIR)/$(BIN):$$PATH molecule test --no-command-borders -s fleet
+	@trap '$(DESTROY)' EXIT; for name in $(SCENARIOS); do \
+	    PATH=$(CURDIR)/$(BIN):$$PATH molecule test --no-command-borders -s $$name || exit 1; done
 
 .PHONY: test
 test:  ## Everything, on a machine with nothing prepared
 	@scripts/bootstrap.sh --tools test
-	@$(MAKE) --no-print-directory check integration
-	@$(MAKE) --no-print-directory molecule; code=$$?; scripts/bootstrap.sh --stop-engine; exit $$code
+	@trap 'scripts/bootstrap.sh --stop-engine' EXIT; \
+	    $(MAKE) --no-print-directory check && \
+	    $(MAKE) --no-print-directory integration && \
+	    $(MAKE) --no-print-directory molecule
 
 # --- Numbers
 

@@ -15,7 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from scripts.lab.docker import ROOT, LabError
-from scripts.lab.hosts import Lab, create, destroy, in_parallel, releases_of
+from scripts.lab.hosts import Lab, create, destroy, hosts_exist, in_parallel, releases_of
+from scripts.lab.image import remove_images
 
 LAB = Lab("fleet")
 INVENTORY = ROOT / "ansible" / "inventories" / "lab"
@@ -53,12 +54,13 @@ def up() -> None:
 
 
 def down() -> None:
-    """Remove the hosts, their network, keys and secrets. The cached images stay."""
+    """Remove the hosts, their network, keys, secrets, and images that no other lab uses."""
     destroy(LAB)
-    console.print(
-        "The fleet is gone. Its images stay for the next time; "
-        "python -m scripts.lab remove-images removes them too."
-    )
+    if hosts_exist():
+        console.print("The fleet is gone. Its images stay: another lab uses them.")
+        return
+    remove_images()
+    console.print("The fleet is gone, and so are its images.")
 
 
 def done(step: str, what: str, started: float) -> None:

@@ -162,6 +162,11 @@ def destroy(lab: Lab) -> None:
     shutil.rmtree(lab.folder, ignore_errors=True)
 
 
+def hosts_exist() -> bool:
+    """Return whether this machine has any lab host, of whatever lab and checkout."""
+    return bool(docker("ps", "--all", "--quiet", "--filter", f"label={LABEL}").strip())
+
+
 def host_states(lab: Lab, only_running: bool = False) -> dict[str, str]:
     """Return host name -> Docker's word for its state, of the lab's containers."""
     extra = ["--filter", "status=running"] if only_running else []
