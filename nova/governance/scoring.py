@@ -210,7 +210,7 @@ class Scores:
         known.sort(key=lambda f: -f.weight * min(abs(f.z[channel]), limit))
         for found in known:
             share = found.weight / self.weight[channel]
-            place = _describe_z(float(found.z[channel]), limit, found.population)
+            place = _describe_z(float(found.z[channel]), limit)
             what = found.feature.describe(float(found.values[channel]))
             yield f"{what}: {place} (weight {share:.2f})"
 
@@ -336,10 +336,8 @@ def _flag_codes(score: Floats, thresholds: Thresholds) -> NDArray[np.int64]:
     return np.select(reached, [0, 1, 2], default=3)
 
 
-def _describe_z(z: float, limit: float, population: int) -> str:
-    place = f"average of {population:,} channel{'' if population == 1 else 's'}"
+def _describe_z(z: float, limit: float) -> str:
     if abs(z) < 0.005:
-        return f"the {place}"
+        return "average"
     counted = f", counted as {limit:.2f}" if abs(z) > limit else ""
-    side = "above" if z > 0 else "below"
-    return f"{abs(z):.2f} standard deviations {side} the {place}{counted}"
+    return f"{abs(z):.2f} standard deviations {'above' if z > 0 else 'below'} average{counted}"

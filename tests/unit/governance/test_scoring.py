@@ -334,9 +334,8 @@ def test_reasons_say_what_how_far_from_whom_and_with_what_weight() -> None:
     views = [[1_000.0, 84_120.0, 2_000.0]] * DAYS
     reasons = score_channels(window_of(views=views), policy()).reasons(1)
     assert reasons == [
-        "views 84,120 a day: 1.40 standard deviations above the average of 3 channels "
-        "(weight 0.60)",
-        "growth +0% from the first to the second half: the average of 3 channels (weight 0.40)",
+        "views 84,120 a day: 1.40 standard deviations above average (weight 0.60)",
+        "growth +0% from the first to the second half: average (weight 0.40)",
         "consistency 1.00, seen on 8 of 8 days with data: bonus 0.20 of at most 0.20",
         "score 1.040 reaches the promote threshold 1.000",
     ]
