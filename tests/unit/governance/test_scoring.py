@@ -313,7 +313,7 @@ def add_up(scores: Scores, channel: int) -> float:
         if "(weight " in line:
             weight = float(line.rpartition("(weight ")[2].rstrip(")"))
             place = line.rpartition(": ")[2]
-            if place.startswith("the average"):
+            if place.startswith("average"):
                 continue
             counted = place.rpartition("counted as ")[2] if "counted as" in place else place
             size = float(counted.split()[0])
