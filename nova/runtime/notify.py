@@ -87,4 +87,6 @@ def _on_beat_init(sender: Any, **_: Any) -> None:
     atexit.register(notify, "STOPPING=1")
     with connect(settings) as client:
         wait_for_redis(settings, client)
-    notify("READY=1", f"STATUS=scheduling {len(sender.scheduler.schedule)} entries")
+    scheduling = f"scheduling {len(sender.scheduler.schedule)} entries"
+    logger.info(scheduling)
+    notify("READY=1", f"STATUS={scheduling}")

@@ -13,12 +13,30 @@ testinfra_hosts = ["ansible://api?sudo=true"]
 RUN = "/api/celery/governance/run"
 
 
+def trending_list(root: Path) -> Path:
+    """Return the real trending list beside the checkout, or skip the test where it is not."""
+    path = root.parent / "shared" / "data" / "youtube_trending_us.csv"
+    if not path.is_file():
+        pytest.skip("the real inputs, ../shared/data, are not beside this checkout")
+    return path
+
+
+def sample(root: Path) -> Path:
+    """Return the sample that the project ships."""
+    return root / "config" / "samples" / "channel_metrics.csv"
+
+
+# The real list first: its days are older, and a window ends at the newest day.
+@pytest.mark.parametrize("find_file", [trending_list, sample])
 def test_governance_end_to_end(
-    api: httpx.Client, root: Path, wait_until: Callable[..., None]
+    api: httpx.Client,
+    root: Path,
+    wait_until: Callable[..., None],
+    find_file: Callable[[Path], Path],
 ) -> None:
-    """Sample data uploaded, governance triggered as in the guide: a report with reasons."""
-    sample = (root / "config" / "samples" / "channel_metrics.csv").read_bytes()
-    uploaded = api.post("/api/metrics", content=sample, headers={"Content-Type": "text/csv"})
+    """Data uploaded, governance triggered as in the guide: a report with reasons."""
+    content = find_file(root).read_bytes()
+    uploaded = api.post("/api/metrics", content=content, headers={"Content-Type": "text/csv"})
     assert uploaded.status_code == httpx.codes.OK, uploaded.text
     assert uploaded.json()["rows_rejected"] == 0
 
@@ -30,6 +48,7 @@ def test_governance_end_to_end(
 
     report = api.get(f"/api/governance/reports/{accepted.json()['task_id']}").json()
     assert api.get("/api/governance/reports/latest").json()["id"] == report["id"]
+    assert report["window"]["end"] >= max(uploaded.json()["days"])
     assert report["channels_judged"] > 0
     assert report["window"]["days_used"] == sorted(report["window"]["days_used"])
     scores = [verdict["score"] for verdict in report["top"]]
@@ -42,13 +61,13 @@ def test_governance_end_to_end(
 
 def test_uploading_again_changes_nothing(api: httpx.Client, root: Path) -> None:
     """The same file twice leaves the data as it was."""
-    sample = (root / "config" / "samples" / "channel_metrics.csv").read_bytes()
+    content = sample(root).read_bytes()
     first, second = (
-        api.post("/api/metrics", content=sample, headers={"Content-Type": "text/csv"}).json()
+        api.post("/api/metrics", content=content, headers={"Content-Type": "text/csv"}).json()
         for _ in range(2)
     )
     assert second["days_changed"] == []
-    assert second["channels_unchanged"] == len(sample.splitlines()) - 1
+    assert second["channels_unchanged"] == len(content.splitlines()) - 1
     assert first["rows_read"] == second["rows_read"]
 
 

@@ -33,7 +33,7 @@ def late_redis(tmp_path: Path) -> Iterator[LocalRedis]:
     ("arguments", "waiting", "ready"),
     [
         (["worker", "--concurrency=1"], "Cannot connect", "STATUS=consuming"),
-        (["beat", "--schedule=beat-schedule"], "waiting for Redis", "STATUS=scheduling 1 entries"),
+        (["beat", "--schedule=schedule"], "waiting for Redis", "STATUS=scheduling 1 entries"),
     ],
     ids=["worker", "beat"],
 )
@@ -50,12 +50,13 @@ def test_ready_waits_for_redis_and_its_absence_is_no_failure(
     environment = process_environment | {
         "REDIS_URL": late_redis.url,
         "NOTIFY_SOCKET": systemd.getsockname(),
+        "NOVA_LOG_DIR": str(tmp_path),
         "PYTHONPATH": str(Path.cwd()),
     }
     log = tmp_path / "process.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [CELERY, "-A", "nova.celery_app", *arguments],
+            [CELERY, "-A", "nova.celery_app", *arguments, "--loglevel=info"],
             env=environment,
             cwd=tmp_path,
             stdout=output,
@@ -73,6 +74,11 @@ def test_ready_waits_for_redis_and_its_absence_is_no_failure(
         process.send_signal(signal.SIGTERM)
         wait_until(lambda: heard("STOPPING=1"), log.read_text)
         assert process.wait(timeout=30) == 0
+        log_file = (
+            tmp_path
+            / {"worker": "celery-worker-celery.log", "beat": "celery-beat.log"}[arguments[0]]
+        )
+        assert log_file.read_text(), "the log file named as in the guide has lines"
     finally:
         process.kill()
         process.wait()
