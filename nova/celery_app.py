@@ -53,6 +53,8 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "task_create_missing_queues": False,
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
+        # A lost connection gives the message back; its task must not go on beside the copy.
+        "worker_cancel_long_running_tasks_on_connection_loss": True,
         "task_track_started": True,
         "worker_prefetch_multiplier": 1,
         "worker_max_tasks_per_child": 100,
@@ -60,6 +62,9 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "worker_direct": True,
         "worker_log_format": logs.FORMAT,
         "beat_schedule": beat_schedule(),
+        # beat sleeps so long at most. A SIGTERM that comes as it falls asleep waits for its end.
+        "beat_max_loop_interval": 5,
+        "beat_scheduler": "nova.runtime.scheduler:NotifyingScheduler",
         "timezone": "UTC",
         "include": ["nova.governance.tasks"],
     }

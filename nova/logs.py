@@ -13,6 +13,8 @@ from celery import signals
 from nova.errors import ConfigurationError
 from nova.settings import Settings
 
+#: The level of Celery's commands without `--loglevel`.
+CELERY_DEFAULT_LEVEL = logging.WARNING
 FORMAT = "%(asctime)s %(levelname)s %(processName)s %(name)s: %(message)s"
 
 
@@ -48,19 +50,37 @@ def add_file(logger: logging.Logger, settings: Settings, log_name: str) -> None:
 
 
 def install(settings: Settings) -> None:
-    """Give Celery's workers and beat their log files, named as in the guide."""
+    """Give Celery's workers and beat the level of the settings, and their log files.
+
+    Celery's commands log warnings only unless `--loglevel` says otherwise; here the setting takes
+    the place of that default. The files are named as in the guide.
+    """
+
+    def on_logger(logger: logging.Logger, loglevel: int, **_: Any) -> None:
+        if loglevel == CELERY_DEFAULT_LEVEL:
+            logger.setLevel(settings.log_level.upper())
 
     def on_worker_init(sender: str, **_: Any) -> None:
         """Runs before the worker sets up its logging; `sender` is the node name, `name@host`."""
-        name = sender.partition("@")[0]
+        log_name = f"celery-worker-{sender.partition('@')[0]}"
 
-        def on_logger(logger: logging.Logger, **_: Any) -> None:
-            add_file(logger, settings, f"celery-worker-{name}")
+        def on_worker_logger(logger: logging.Logger, **_: Any) -> None:
+            _add_file_or_exit(logger, settings, log_name)
 
-        signals.after_setup_logger.connect(on_logger, weak=False)
+        signals.after_setup_logger.connect(on_worker_logger, weak=False)
 
     def on_beat_init(**_: Any) -> None:
-        add_file(logging.getLogger(), settings, "celery-beat")
+        _add_file_or_exit(logging.getLogger(), settings, "celery-beat")
 
+    signals.after_setup_logger.connect(on_logger, weak=False)
+    signals.after_setup_task_logger.connect(on_logger, weak=False)
     signals.celeryd_init.connect(on_worker_init, weak=False)
     signals.beat_init.connect(on_beat_init, weak=False)
+
+
+def _add_file_or_exit(logger: logging.Logger, settings: Settings, log_name: str) -> None:
+    """End the process when the file cannot be written: Celery only logs errors of handlers."""
+    try:
+        add_file(logger, settings, log_name)
+    except ConfigurationError as error:
+        raise SystemExit(f"nova: {error}") from None

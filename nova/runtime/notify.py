@@ -4,6 +4,7 @@ The protocol is one datagram to a Unix socket, see sd_notify(3). Outside systemd
 """
 
 import atexit
+import itertools
 import logging
 import socket
 import time
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two tries to reach Redis at start.
 RETRY_SECONDS = 2.0
+#: Of the tries, each how many-th is logged: one a minute.
+LOG_EVERY_ATTEMPTS = 30
 
 
 def notify(*lines: str) -> None:
@@ -40,13 +43,15 @@ def wait_for_redis(
     settings: Settings, client: redis.Redis, sleep: Callable[[float], None] = time.sleep
 ) -> None:
     """Return once Redis answers; meanwhile say in the unit's status what is being waited for."""
-    while True:
+    for attempt in itertools.count():
         try:
             client.ping()
             return
         except redis.RedisError as error:
-            notify(f"STATUS=waiting for Redis at {settings.redis_location}: {error}")
-            logger.warning("waiting for Redis at %s: %s", settings.redis_location, error)
+            waiting = f"waiting for Redis at {settings.redis_location}: {error}"
+            notify(f"STATUS={waiting}")
+            if attempt % LOG_EVERY_ATTEMPTS == 0:
+                logger.warning(waiting)
             sleep(RETRY_SECONDS)
 
 
@@ -82,11 +87,8 @@ def install(app: Any) -> None:
     signals.beat_init.connect(_on_beat_init, weak=False)
 
 
-def _on_beat_init(sender: Any, **_: Any) -> None:
+def _on_beat_init(**_: Any) -> None:
     settings = get_settings()
     atexit.register(notify, "STOPPING=1")
     with connect(settings) as client:
         wait_for_redis(settings, client)
-    scheduling = f"scheduling {len(sender.scheduler.schedule)} entries"
-    logger.info(scheduling)
-    notify("READY=1", f"STATUS={scheduling}")

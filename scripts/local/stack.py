@@ -40,6 +40,8 @@ def commands(state: Path, flower_port: int) -> dict[str, list[str]]:
             f"--queues={name}",
             f"--concurrency={queue.concurrency}",
             f"--hostname={name}@%h",
+            "--without-gossip",
+            "--without-mingle",
         ]
         for name, queue in QUEUES.items()
     }

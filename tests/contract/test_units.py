@@ -143,11 +143,3 @@ def test_the_api_listens_where_its_settings_say() -> None:
     fields = Settings.model_fields
     expected = f"{fields['api_host'].default}:{fields['api_port'].default}"
     assert values("nova-api.socket", "ListenStream") == [expected]
-
-
-@pytest.mark.parametrize("service", ["celery-worker@.service", "celery-beat.service"])
-def test_celery_logs_at_the_level_of_the_settings(service: str) -> None:
-    """Celery's own default is WARNING: the unit gives the setting, whose default it shares."""
-    assert "--loglevel=${CELERY_LOG_LEVEL}" in values(service, "ExecStart")[0]
-    default = Settings.model_fields["log_level"].default
-    assert f"CELERY_LOG_LEVEL={default}" in values(service, "Environment")[0].split()

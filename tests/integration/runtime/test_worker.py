@@ -84,3 +84,21 @@ def test_a_queue_that_nobody_defined_is_refused_when_the_worker_starts(
     )
     assert process.returncode != 0
     assert "governence" in process.stderr
+
+
+def test_a_log_folder_that_cannot_be_written_ends_the_worker_with_one_line(
+    process_environment: dict[str, str],
+) -> None:
+    process = subprocess.run(
+        [CELERY, "-A", "nova.celery_app", "worker"],
+        env=process_environment | {"NOVA_LOG_DIR": "/proc/nowhere"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert process.returncode == 1
+    assert (
+        "nova: cannot write the log file /proc/nowhere/celery-worker-celery.log" in process.stderr
+    )
+    assert "Traceback" not in process.stderr
