@@ -12,7 +12,7 @@ help:  ## List the targets
 
 .PHONY: run
 run: venv  ## All of Nova on this machine, without root and Docker, until Ctrl-C
-	@exec $(BIN)/python -m scripts.local.stack
+	@exec $(BIN)/python -m scripts.local.stack $(RUN_OPTIONS)
 
 # --- The lab fleet: three systemd hosts in Docker
 

@@ -58,17 +58,19 @@ def list_(
     if not page.reports:
         console.print("There is no report yet. Run: nova trigger governance")
         return
-    table = new_table("report", "generated (UTC)", "window", "judged", "promote", "watch", "retire")
+    table = new_table("generated (UTC)", "window", "judged", "promote", "watch", "retire")
     table.add_column("actions", justify="right")
+    # Whole in a line, to be copied.
+    table.add_column("report", no_wrap=True)
     for line in page.reports:
         counts = (line.counts.promote, line.counts.watch, line.counts.retire)
         table.add_row(
-            line.id,
-            f"{line.generated_at:%Y-%m-%d %H:%M:%S}",
+            f"{line.generated_at:%Y-%m-%d %H:%M}",
             f"{line.window.start} to {line.window.end}",
             f"{line.channels_judged:,}",
             *(f"{count:,}" for count in counts),
             f"{line.actions_taken:,}",
+            line.id,
         )
     console.print(table)
     console.print(f"{len(page.reports)} of {page.total}")
@@ -158,7 +160,7 @@ def _verdict_table(title: str, verdicts: Sequence[Verdict]) -> Table:
 
 
 def _action_table(found: Report) -> Table:
-    table = new_table("channel", "status", "score", "", title="Actions")
+    table = new_table("channel", "new status", "score", "done or deferred", title="Actions")
     parts = (("done", found.enforcement.taken), ("deferred", found.enforcement.deferred))
     for what, actions in parts:
         for action in actions:
@@ -306,13 +308,14 @@ def trigger_governance(
 ) -> None:
     """Score all channels now."""
     task = _publish(auto_actions)
+    # At once: whoever interrupts the waiting still knows the id.
+    typer.echo(f"task {task.id}", err=as_json)
     answer: dict[str, Any] = {"task_id": task.id}
     if wait:
         answer |= {"result": _result(task, timeout)}
     if as_json:
         print_json(answer)
         return
-    typer.echo(f"task {task.id}")
     if wait:
         typer.echo(answer["result"]["message"])
     else:
@@ -345,8 +348,8 @@ def _result(task: Any, timeout_seconds: float) -> dict[str, Any]:
             result: dict[str, Any] = task.get(timeout=timeout_seconds)
     except NotReadyError:
         raise UnavailableError(
-            f"task {task.id} has not ended after {timeout_seconds:.0f} s; "
-            "is a governance worker online? see: nova status"
+            f"task {task.id} has not ended after {timeout_seconds:.0f} s; it stays queued and "
+            "will run; is a governance worker online? see: nova status"
         ) from None
     return result
 

@@ -228,7 +228,7 @@ class Scores:
                 f"and the promote threshold {thresholds.promote:.3f}"
             )
         limit = getattr(thresholds, flag.value)
-        verb = "reaches" if flag is Flag.PROMOTE else "is not above"
+        verb = "reaches" if flag is Flag.PROMOTE else "is at or below"
         return f"{said} {verb} the {flag.value} threshold {limit:.3f}"
 
 

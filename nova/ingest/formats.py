@@ -71,6 +71,10 @@ STUDIO_ALIASES = {
     "thumbnail click-through rate (%)": "impressions click-through rate (%)",
 }
 TOTAL_ROW = "row of totals"
+RUNNING_TOTALS = (
+    "views, likes and comments are what a channel's listed videos had gathered by that day, "
+    "not what the day added"
+)
 
 KNOWN_FORMATS = (
     "known are the YouTube trending list (video_id,trending_date,channel_title,...), "
@@ -238,6 +242,7 @@ class TrendingList(_CsvFormat):
 
     def __init__(self, source: Source, tally: Tally, columns: Sequence[str]) -> None:
         super().__init__(source, tally, columns)
+        tally.notes.append(RUNNING_TOTALS)
         self._metrics = self._readers(
             {"views": "views", "likes": "likes", "comment_count": "comments"}
         )

@@ -12,8 +12,10 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 from rich.console import Console
 from rich.text import Text
 
@@ -31,7 +33,7 @@ console = Console(highlight=False, soft_wrap=True)
 def commands(state: Path, flower_port: int) -> dict[str, list[str]]:
     """Return the command of every process, by the name that its output is prefixed with."""
     bin_folder = Path(sys.executable).parent
-    celery = [str(bin_folder / "celery"), "-A", "nova.celery_app"]
+    celery = [str(bin_folder / "celery"), "--quiet", "-A", "nova.celery_app"]
     nova = str(bin_folder / "nova")
     workers = {
         name: [
@@ -52,7 +54,7 @@ def commands(state: Path, flower_port: int) -> dict[str, list[str]]:
     }
 
 
-def check_port(port: int, what: str) -> None:
+def check_port(port: int, what: str, option: str) -> None:
     """Refuse to start when somebody listens already.
 
     Raises:
@@ -64,7 +66,8 @@ def check_port(port: int, what: str) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError:
             raise ConfigurationError(
-                f"port {port}, which {what} needs, is taken; stop what listens there"
+                f"port {port}, which {what} needs, is taken; stop what listens there, or choose "
+                f"another: make run RUN_OPTIONS={option}=PORT"
             ) from None
 
 
@@ -109,8 +112,29 @@ async def run_process(
     return process
 
 
+@dataclass(frozen=True)
+class Announcement:
+    """What to print once a URL answers."""
+
+    url: str
+    lines: list[str]
+
+    async def make(self) -> None:
+        """Wait until the URL answers, then print."""
+        async with httpx.AsyncClient() as client:
+            while not await self._answers(client):
+                await asyncio.sleep(0.2)
+        console.print("\n" + "\n".join(self.lines) + "\n", style="bold")
+
+    async def _answers(self, client: httpx.AsyncClient) -> bool:
+        try:
+            return (await client.get(self.url)).is_success
+        except httpx.TransportError:
+            return False
+
+
 async def run_until_stopped(
-    commands: Mapping[str, list[str]], environment: Mapping[str, str]
+    commands: Mapping[str, list[str]], environment: Mapping[str, str], announcement: Announcement
 ) -> int:
     """Run all processes until Ctrl-C, or until one of them ends; return the exit code."""
     stop = asyncio.Event()
@@ -123,6 +147,7 @@ async def run_until_stopped(
         processes[name] = await run_process(name, command, environment, colour)
     endings = {asyncio.create_task(process.wait()): name for name, process in processes.items()}
     stopping = asyncio.create_task(stop.wait())
+    announcing = asyncio.create_task(announcement.make())
     done, _ = await asyncio.wait({stopping, *endings}, return_when=asyncio.FIRST_COMPLETED)
     code = 0
     for task in done - {stopping}:
@@ -130,6 +155,7 @@ async def run_until_stopped(
         code = 1
     console.print("nova: stopping; running tasks are finished first")
     await stop_all(list(processes.values()))
+    announcing.cancel()
     stopping.cancel()
     return code
 
@@ -162,16 +188,20 @@ def main() -> int:
     """Run the stack and return the exit code."""
     options = parse()
     state = options.state.absolute()
-    check_port(options.api_port, "the API")
-    check_port(options.flower_port, "Flower")
+    check_port(options.api_port, "the API", "--api-port")
+    check_port(options.flower_port, "Flower", "--flower-port")
     with LocalRedis.create(state / "redis") as server:
         environment = os.environ | write_settings(state, server.url, options.api_port)
-        console.print(f"API documentation  http://127.0.0.1:{options.api_port}/docs")
-        console.print(f"Metrics            http://127.0.0.1:{options.api_port}/metrics")
-        console.print(f"Flower             http://127.0.0.1:{options.flower_port}")
-        console.print(f"Other shells       set -a; . {options.state}/nova.env; set +a; nova status")
-        console.print("Ctrl-C stops everything.\n")
-        return asyncio.run(run_until_stopped(commands(state, options.flower_port), environment))
+        console.print("Starting Redis, workers, beat, API and Flower; Ctrl-C stops them all.\n")
+        lines = [
+            f"API documentation  http://127.0.0.1:{options.api_port}/docs",
+            f"Metrics            http://127.0.0.1:{options.api_port}/metrics",
+            f"Flower             http://127.0.0.1:{options.flower_port}",
+            f"Other shells       set -a; . {options.state}/nova.env; set +a; nova status",
+        ]
+        announcement = Announcement(f"http://127.0.0.1:{options.api_port}/readyz", lines)
+        programs = commands(state, options.flower_port)
+        return asyncio.run(run_until_stopped(programs, environment, announcement))
 
 
 if __name__ == "__main__":
