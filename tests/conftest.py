@@ -74,15 +74,21 @@ def process_environment(redis_url: str) -> dict[str, str]:
 
 
 @pytest.fixture
+def worker_environment(process_environment: dict[str, str]) -> dict[str, str]:
+    """Environment of the fixture `worker`; a test may change it before it asks for the worker."""
+    return process_environment.copy()
+
+
+@pytest.fixture
 def worker(
-    client: redis.Redis, process_environment: dict[str, str], tmp_path: Path
+    client: redis.Redis, worker_environment: dict[str, str], tmp_path: Path
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """A real worker of two processes that serves every queue, ready when the test begins."""
     command = [CELERY, "-A", "nova.celery_app", "worker", "--concurrency=2", "--hostname=test@%h"]
     log = tmp_path / "worker.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, env=process_environment, stdout=output, stderr=subprocess.STDOUT
+            command, env=worker_environment, stdout=output, stderr=subprocess.STDOUT
         )
     try:
         wait_until(lambda: read_workers(client) or process.poll() is not None, log.read_text)

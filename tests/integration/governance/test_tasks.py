@@ -65,11 +65,12 @@ def test_a_fleet_without_metrics_gets_a_plain_answer_and_no_failure(
 
 
 def failing_trigger(environment: dict[str, str], timeout_seconds: int) -> str:
-    """Run `nova trigger governance --wait`, which must fail; return the line it says."""
+    """Run `nova trigger governance --wait`, which must fail; return what it says after the id."""
     command = [*COMMAND, "--wait", f"--timeout={timeout_seconds}"]
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
-    [line] = done.stderr.splitlines()
+    task, line = done.stderr.splitlines()
+    assert task.startswith("task ")
     return line
 
 
@@ -81,7 +82,7 @@ def test_without_a_worker_waiting_ends_with_what_to_look_at(
 
 
 def test_a_wrong_policy_fails_the_task_with_the_line_that_says_what_is_wrong(
-    process_environment: dict[str, str],
+    worker_environment: dict[str, str],
     client: redis.Redis,
     fleet: list[str],
     tmp_path: Path,
@@ -89,8 +90,8 @@ def test_a_wrong_policy_fails_the_task_with_the_line_that_says_what_is_wrong(
 ) -> None:
     path = tmp_path / "own.yml"
     path.write_text("window_days: 28\n")
-    process_environment["NOVA_GOVERNANCE_POLICY"] = str(path)
+    worker_environment["NOVA_GOVERNANCE_POLICY"] = str(path)
     request.getfixturevalue("worker")
-    error = failing_trigger(process_environment, 30)
+    error = failing_trigger(worker_environment, 30)
     assert error.startswith("nova: governance policy")
     assert "own.yml: min_days: Field required" in error
