@@ -36,7 +36,7 @@ check: venv  ## Lint, types, unit and contract tests: seconds
 	@$(BIN)/mypy
 	@$(BIN)/shellcheck scripts/*.sh .ci/run
 	@$(BIN)/yamllint --strict .
-	@ANSIBLE_CONFIG=ansible/ansible.cfg $(BIN)/ansible-lint --offline -q
+	@PATH=$(CURDIR)/$(BIN):$$PATH ANSIBLE_CONFIG=ansible/ansible.cfg ansible-lint --offline -q
 	@$(BIN)/pytest --quiet -n 2 tests/unit tests/contract
 
 .PHONY: integration

@@ -57,6 +57,7 @@ has_engine() { has docker && { has dockerd || engine_answers; }; }
 
 list_missing() {
     need python3-venv "runs Nova's tools in an environment of their own (.venv)" has_python
+    [ "$1" = fleet ] || need systemd "systemd-analyze checks the units" has systemd-analyze
     [ "$1" = check ] && return
     need docker.io "lab hosts are Docker containers with systemd" has_engine
     need debootstrap "makes the hosts' image where no Docker registry answers" has debootstrap

@@ -58,20 +58,14 @@ def list_(
     if not page.reports:
         console.print("There is no report yet. Run: nova trigger governance")
         return
-    table = new_table("generated (UTC)", "window", "judged", "promote", "watch", "retire")
-    table.add_column("actions", justify="right")
-    # Whole in a line, to be copied.
-    table.add_column("report", no_wrap=True)
+    # Without frames: an id fits into a line of 80 characters, to be copied.
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for heading in ("report", "generated (UTC)", "judged", "promote", "retire"):
+        table.add_column(heading, no_wrap=True)
     for line in page.reports:
-        counts = (line.counts.promote, line.counts.watch, line.counts.retire)
-        table.add_row(
-            f"{line.generated_at:%Y-%m-%d %H:%M}",
-            f"{line.window.start} to {line.window.end}",
-            f"{line.channels_judged:,}",
-            *(f"{count:,}" for count in counts),
-            f"{line.actions_taken:,}",
-            line.id,
-        )
+        numbers = (line.channels_judged, line.counts.promote, line.counts.retire)
+        generated = f"{line.generated_at:%Y-%m-%d %H:%M}"
+        table.add_row(line.id, generated, *(f"{number:,}" for number in numbers))
     console.print(table)
     console.print(f"{len(page.reports)} of {page.total}")
 
