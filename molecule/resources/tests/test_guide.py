@@ -12,7 +12,7 @@ testinfra_hosts = ["ansible://beat?sudo=true"]
 
 WORKER_UNIT = "/etc/systemd/system/celery-worker.service"
 GUIDE = """
-cd /root/checkout
+cd /srv/checkout
 sudo cp deployment/celery-worker.service /etc/systemd/system/
 sudo cp deployment/celery-beat.service /etc/systemd/system/
 sudo systemctl enable celery-worker celery-beat
@@ -23,13 +23,13 @@ sudo systemctl start celery-worker celery-beat
 @pytest.fixture
 def checkout(host: Host, root: Path) -> Iterator[None]:
     """Put the units where the guide expects them, and leave the host as it was afterwards."""
-    host.check_output("mkdir -p /root/checkout/deployment")
+    host.check_output("mkdir -p /srv/checkout/deployment")
     for name in ("celery-worker.service", "celery-beat.service"):
         text = (root / "deployment" / name).read_text(encoding="utf-8")
-        host.check_output("printf %%s %s > %s", text, f"/root/checkout/deployment/{name}")
+        host.check_output("printf %%s %s > %s", text, f"/srv/checkout/deployment/{name}")
     yield
     host.check_output("systemctl disable --now celery-worker.service")
-    host.check_output(f"rm -rf /root/checkout {WORKER_UNIT} && systemctl daemon-reload")
+    host.check_output(f"rm -rf /srv/checkout {WORKER_UNIT} && systemctl daemon-reload")
 
 
 def test_cp_and_systemctl_lines_give_a_worker_for_all_queues(
