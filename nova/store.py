@@ -5,7 +5,13 @@ from contextlib import contextmanager
 from datetime import date
 
 import redis
-from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+)
 
 from nova.errors import ConfigurationError, UnavailableError
 from nova.settings import Settings
@@ -96,6 +102,10 @@ def redis_errors(settings: Settings) -> Iterator[None]:
         raise ConfigurationError(
             f"Redis at {where} refused user or password: {error}; "
             "check REDIS_URL, NOVA_REDIS_USERNAME and NOVA_REDIS_PASSWORD"
+        ) from error
+    except ResponseError as error:
+        raise UnavailableError(
+            f"Redis at {where} refused a command: {error}; look at its memory and its log"
         ) from error
     except RedisError as error:
         raise UnavailableError(

@@ -130,7 +130,7 @@ def _sources(root: Path) -> list[Path]:
         if path.is_file() and "__pycache__" not in path.parts
     )
     # The builder is one of them: it decides how a host's environment is laid out.
-    fixed = ("pyproject.toml", "README.md", "requirements.txt", "scripts/build_release.py")
+    fixed = ("pyproject.toml", "requirements.txt", "scripts/build_release.py")
     return sorted([*package, *(root / name for name in fixed)])
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from celery import Task
+from celery.exceptions import Reject
 
 from nova.errors import UnavailableError
 from nova.queues import queue_of_task
@@ -16,6 +17,19 @@ class NovaTask(Task):  # type: ignore[misc]  # celery ships no types
     retry_backoff = True
     retry_backoff_max = 600
     retry_jitter = True
+
+    def retry(self, *args: Any, **kwargs: Any) -> Any:
+        """Publish the task again for later; Celery's own arguments.
+
+        Raises:
+            celery.exceptions.Retry: it was published.
+            celery.exceptions.Reject: it could not be; the message goes back to its queue. Celery
+                would drop it, and with a Redis that is away the run would be lost.
+        """
+        try:
+            return super().retry(*args, **kwargs)
+        except Reject as error:
+            raise Reject(error.reason, requeue=True) from error
 
     @classmethod
     def on_bound(cls, app: Any) -> None:

@@ -139,7 +139,7 @@ async def run_until_stopped(
     """Run all processes until Ctrl-C, or until one of them ends; return the exit code."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
     processes = {}
     for index, (name, command) in enumerate(commands.items()):
