@@ -95,14 +95,20 @@ class LocalRedis:
         assert self.process.stdin is not None  # noqa: S101  # asked for one line above
         with self.process.stdin as stdin:
             stdin.write("\n".join(lines).encode())
+        try:
+            self._wait_for_answer(self.process, log)
+        except BaseException:  # Ctrl-C too: nobody else would stop it
+            self.stop()
+            raise
+
+    def _wait_for_answer(self, process: subprocess.Popen[bytes], log: Path) -> None:
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         with redis.Redis.from_url(self.url) as client:
-            while time.monotonic() < deadline and self.process.poll() is None:
+            while time.monotonic() < deadline and process.poll() is None:
                 with contextlib.suppress(redis.RedisError):
                     client.ping()
                     return
                 time.sleep(0.05)
-        self.stop()
         raise UnavailableError(f"redis-server did not start; see {log}")
 
     def stop(self) -> None:

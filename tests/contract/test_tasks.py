@@ -7,31 +7,40 @@ import sys
 import pytest
 
 from nova.api.routes.celery import GOVERNANCE_TASK
-from nova.queues import QUEUES
+from nova.queues import queue_of_task
 from nova.schedule import SCHEDULE
 
 LIST_TASKS = """
 import json
 from nova.celery_app import app
 app.loader.import_default_modules()
-print(json.dumps({n: [t.soft_time_limit, t.time_limit] for n, t in app.tasks.items()}))
+route = app.amqp.router.route
+print(json.dumps({
+    name: [route({}, name)["queue"].name, task.soft_time_limit, task.time_limit]
+    for name, task in app.tasks.items()
+}))
 """
 
 
 @pytest.fixture(scope="module")
-def tasks() -> dict[str, list[int]]:
-    """Name -> time limits of every task that a worker knows."""
+def tasks() -> dict[str, tuple[str, int, int]]:
+    """Name -> queue and time limits of every task that a worker knows."""
     environment = {"REDIS_URL": "redis://localhost:1/0"}
     command = [sys.executable, "-c", LIST_TASKS]
     output = subprocess.run(command, env=environment, check=True, capture_output=True).stdout
-    found: dict[str, list[int]] = json.loads(output)
-    return found
+    return {name: tuple(found) for name, found in json.loads(output).items()}
 
 
-def test_what_is_scheduled_and_triggered_exists(tasks: dict[str, list[int]]) -> None:
+def test_what_is_scheduled_and_triggered_exists(tasks: dict[str, tuple[str, int, int]]) -> None:
     assert {entry.task for entry in SCHEDULE} | {GOVERNANCE_TASK} <= set(tasks)
 
 
-def test_a_task_has_the_time_limits_of_its_queue(tasks: dict[str, list[int]]) -> None:
-    queue = QUEUES["governance"]
-    assert tasks[GOVERNANCE_TASK] == [queue.soft_time_limit_seconds, queue.time_limit_seconds]
+def test_a_task_goes_to_the_queue_of_its_name_and_has_its_limits(
+    tasks: dict[str, tuple[str, int, int]],
+) -> None:
+    """Celery's routes and the limits follow the one rule, `queue_of_task`."""
+    ours = {name: found for name, found in tasks.items() if name.startswith("nova.")}
+    assert GOVERNANCE_TASK in ours
+    for name, found in ours.items():
+        queue = queue_of_task(name)
+        assert found == (queue.name, queue.soft_time_limit_seconds, queue.time_limit_seconds)
