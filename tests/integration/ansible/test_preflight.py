@@ -1,0 +1,140 @@
+"""What preflight refuses, and that the refusal names what to do. Nothing here needs a lab host.
+
+Each test runs the preflight of one role with Ansible itself on hosts that are this machine; what
+such a host says of itself is given: its distribution as facts, its package sources by a program
+`apt-cache` of the test's own.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+ANSIBLE_PLAYBOOK = str(Path(sys.executable).parent / "ansible-playbook")
+DEBIAN_12 = {
+    "distribution": "Debian",
+    "distribution_major_version": "12",
+    "distribution_version": "12.9",
+    "python_version": "3.11.2",
+    "architecture": "x86_64",
+}
+PASSWORD = "0123456789abcdef"
+REDIS = {"redis_nova_password": PASSWORD, "redis_admin_password": PASSWORD}
+
+
+def preflight(
+    folder: Path,
+    role: str,
+    hosts: dict[str, dict[str, Any]],
+    facts: dict[str, str] = DEBIAN_12,
+) -> str:
+    """Run a role's preflight on hosts that are given with their variables; return the output.
+
+    The variable `redis` says which Redis a host would get.
+    """
+    for name, variables in hosts.items():
+        program = folder / name / "apt-cache"
+        program.parent.mkdir()
+        program.write_text(
+            f"#!/bin/sh\necho '  Candidate: 5:{variables.pop('redis', '7.0.15')}-1'\n"
+        )
+        program.chmod(0o755)
+        variables["search_path"] = f"{program.parent}:{os.environ['PATH']}"
+    inventory = folder / "hosts.yml"
+    common = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": common}}))
+    play = {
+        "hosts": "all",
+        "gather_facts": False,
+        "any_errors_fatal": True,
+        "environment": {"PATH": "{{ search_path }}"},
+        "tasks": [
+            {"ansible.builtin.set_fact": facts | {"cacheable": True}},
+            {"ansible.builtin.include_role": {"name": role, "tasks_from": "preflight"}},
+        ],
+    }
+    playbook = folder / "preflight.yml"
+    playbook.write_text(yaml.safe_dump([play]))
+    environment = os.environ | {
+        "ANSIBLE_CONFIG": str(ROOT / "ansible" / "ansible.cfg"),
+        "ANSIBLE_ROLES_PATH": str(ROOT / "ansible" / "roles"),
+        "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
+        "ANSIBLE_NOCOLOR": "1",
+    }
+    done = subprocess.run(
+        [ANSIBLE_PLAYBOOK, f"--inventory={inventory}", str(playbook)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return " ".join(done.stdout.split()) + done.stderr
+
+
+def test_a_host_that_is_as_it_should_be_is_not_refused(tmp_path: Path) -> None:
+    output = preflight(tmp_path, "redis", {"a": dict(REDIS)})
+    assert "failed=0" in output
+
+
+@pytest.mark.parametrize(
+    ("distribution", "version"), [("Fedora", "42"), ("Debian", "11"), ("Ubuntu", "22.04")]
+)
+def test_another_system_is_refused_by_name(tmp_path: Path, distribution: str, version: str) -> None:
+    facts = DEBIAN_12 | {
+        "distribution": distribution,
+        "distribution_major_version": version.partition(".")[0],
+        "distribution_version": version,
+    }
+    output = preflight(tmp_path, "base", {"a": {}}, facts)
+    assert f"a runs {distribution} {version}, which Nova does not support" in output
+    assert "use a host with Debian 12, Debian 13 or Ubuntu 24.04" in output
+
+
+def test_an_old_redis_is_refused_with_its_version(tmp_path: Path) -> None:
+    output = preflight(tmp_path, "redis", {"a": REDIS | {"redis": "6.0.16"}})
+    assert "a would get Redis 6.0 from its package sources, Nova needs 7.0 or newer" in output
+
+
+def test_different_major_versions_of_redis_in_one_group_are_refused(tmp_path: Path) -> None:
+    hosts = {"a": REDIS | {"redis": "7.0.15"}, "b": REDIS | {"redis": "8.0.2"}}
+    output = preflight(tmp_path, "redis", hosts)
+    assert "The Redis hosts a, b mix the major versions 7 and 8" in output
+
+
+def test_a_missing_password_is_named(tmp_path: Path) -> None:
+    output = preflight(tmp_path, "redis", {"a": {"redis_nova_password": PASSWORD}})
+    assert "missing required arguments: redis_admin_password" in output
+    assert PASSWORD not in output
+
+
+def test_a_queue_without_a_worker_is_refused_by_name(tmp_path: Path) -> None:
+    """The guide's own grouping, which forgets `analysis`."""
+    instances = {
+        "gov": {"queues": ["governance"]},
+        "maint": {"queues": ["maintenance"]},
+        "data": {"queues": ["analytics", "trends"]},
+    }
+    host = {"worker_instances": instances, "worker_hosts": ["a"]}
+    output = preflight(tmp_path, "worker", {"a": host})
+    assert "No worker serves analysis; add the queue to a worker in worker_instances" in output
+
+
+def test_two_schedulers_are_refused(tmp_path: Path) -> None:
+    hosts = {name: {"beat_hosts": ["a", "b"]} for name in ("a", "b")}
+    output = preflight(tmp_path, "beat", hosts)
+    assert "The scheduler must run on exactly one host" in output
+
+
+def test_an_example_password_is_refused_and_never_shown(tmp_path: Path) -> None:
+    example = "example-nova-password"
+    output = preflight(tmp_path, "redis", {"a": REDIS | {"redis_nova_password": example}})
+    assert (
+        "redis_nova_password is missing, shorter than 16 characters or still the example" in output
+    )
+    assert example not in output
