@@ -6,7 +6,7 @@ from datetime import date
 from pydantic import BaseModel, ConfigDict, Field
 
 #: Problems that are told in full; the others are only counted.
-PROBLEMS_SHOWN = 20
+PROBLEMS_SHOWN = 1000
 
 
 class RowProblem(BaseModel):
