@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from nova.channels import METRIC_NAMES
 from nova.errors import InputError
+from nova.ingest.models import PROBLEMS_SHOWN
 
 from .conftest import ReadContent
 
