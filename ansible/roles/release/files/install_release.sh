@@ -12,6 +12,7 @@ archive=$folder.tar.gz
 releases=$(dirname "$folder")
 umask 022
 
+# mktemp replaces the X. The dot keeps the folder out of the list of releases below.
 work=$(mktemp -d "$releases/.installing-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 if ! echo "$sha256  $archive" | sha256sum --check --status; then
