@@ -8,11 +8,11 @@ provides it. The environment wins where both are there.
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import quote, urlsplit, urlunsplit
+from typing import Annotated, Any, Literal
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from nova.errors import ConfigurationError
 
@@ -22,6 +22,12 @@ JWT_SECRET_MIN_BYTES = 32
 PLACEHOLDER_WORDS = ("your_", "changeme", "change_me", "placeholder", "example", "secret_here")
 
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+#: Parts of the runtime that can be switched back to what Celery and kombu bring.
+StockPart = Literal["transport", "scheduler", "ledger", "watchdog"]
+
+REDIS_SCHEMES = ("redis", "rediss", "unix", "sentinel")
+REDIS_PORT = 6379
+SENTINEL_PORT = 26379
 
 
 class Settings(BaseSettings):
@@ -31,7 +37,8 @@ class Settings(BaseSettings):
 
     redis_url: str = Field(
         alias="REDIS_URL",
-        description="Redis for broker, results and data, such as redis://localhost:6379/0.",
+        description="Redis for broker, results and data: redis://HOST:6379/0, rediss:// for TLS, "
+        "unix:///PATH?db=0, or sentinel://HOST1:26379,HOST2:26379,HOST3:26379/0.",
     )
     redis_username: str = Field(
         default="",
@@ -42,6 +49,40 @@ class Settings(BaseSettings):
         default=SecretStr(""),
         alias="NOVA_REDIS_PASSWORD",
         description="Redis password, when it does not stand in REDIS_URL.",
+    )
+    redis_ca_file: Path | None = Field(
+        default=None,
+        alias="NOVA_REDIS_CA_FILE",
+        description="CA certificates (PEM) that Redis' certificate is verified with; those of the "
+        "system when unset.",
+    )
+    redis_tls: bool = Field(
+        default=False,
+        alias="NOVA_REDIS_TLS",
+        description="With sentinel://: talk TLS to the sentinels and to Redis.",
+    )
+    redis_sentinel_master: str = Field(
+        default="nova",
+        alias="NOVA_REDIS_SENTINEL_MASTER",
+        min_length=1,
+        description="Name that the sentinels watch the Redis group under.",
+    )
+    redis_sentinel_username: str = Field(
+        default="",
+        alias="NOVA_REDIS_SENTINEL_USERNAME",
+        description="ACL user of the sentinels, where they ask for one.",
+    )
+    redis_sentinel_password: SecretStr = Field(
+        default=SecretStr(""),
+        alias="NOVA_REDIS_SENTINEL_PASSWORD",
+        description="Password of the sentinels, where they ask for one.",
+    )
+    redis_group_size: int = Field(
+        default=1,
+        alias="NOVA_REDIS_GROUP_SIZE",
+        ge=1,
+        description="Redis servers in the group, the primary included; a published task is "
+        "confirmed when most of them have it.",
     )
     jwt_secret_key: SecretStr = Field(
         default=SecretStr(""),
@@ -91,6 +132,26 @@ class Settings(BaseSettings):
         ge=1,
         description="Largest upload that POST /api/metrics takes, in bytes.",
     )
+    lease_seconds: int = Field(
+        default=60,
+        alias="NOVA_LEASE_SECONDS",
+        ge=3,
+        description="Seconds after which the tasks of a worker that has vanished go to others; "
+        "the same for all processes.",
+    )
+    drain_seconds: int | None = Field(
+        default=None,
+        alias="NOVA_DRAIN_SECONDS",
+        ge=0,
+        description="Most seconds that a stopping worker waits for its running tasks; as long as "
+        "the time limits of its queues when unset.",
+    )
+    stock_parts: Annotated[frozenset[StockPart], NoDecode] = Field(
+        default=frozenset(),
+        alias="NOVA_STOCK_PARTS",
+        description="Parts of Nova's runtime to replace by Celery's own, with commas between: "
+        "transport, scheduler, ledger, watchdog.",
+    )
     notify_socket: str = Field(
         default="",
         alias="NOTIFY_SOCKET",
@@ -109,10 +170,34 @@ class Settings(BaseSettings):
 
     @field_validator("redis_url")
     @classmethod
-    def _known_redis_scheme(cls, value: str) -> str:
-        if urlsplit(value).scheme not in ("redis", "rediss"):
-            raise ValueError("must start with redis:// or rediss://")
+    def _known_redis_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in REDIS_SCHEMES:
+            raise ValueError("must start with redis://, rediss://, unix:// or sentinel://")
+        if parts.scheme == "unix":
+            if not parts.path:
+                raise ValueError("must name the socket, such as unix:///run/redis/redis.sock?db=0")
+            return value
+        if parts.scheme != "sentinel" and "," in parts.netloc.rpartition("@")[2]:
+            raise ValueError("takes several hosts only after sentinel://")
+        for host in parts.netloc.rpartition("@")[2].split(","):
+            _host_and_port(host, REDIS_PORT)
+        if not parts.path.strip("/").isdecimal() and parts.path.strip("/"):
+            raise ValueError("must end with the number of a database, such as /0")
         return value
+
+    @field_validator("stock_parts", mode="before")
+    @classmethod
+    def _comma_list(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return frozenset(word.strip() for word in value.split(",") if word.strip())
+
+    @model_validator(mode="after")
+    def _tls_where_the_url_does_not_say(self) -> "Settings":
+        if self.redis_tls and not self.redis_url.startswith("sentinel:"):
+            raise ValueError("NOVA_REDIS_TLS is for sentinel:// only; write rediss:// in REDIS_URL")
+        return self
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -128,16 +213,32 @@ class Settings(BaseSettings):
         password = self.redis_password.get_secret_value()
         if not password:
             return self.redis_url
-        parts = urlsplit(self.redis_url)
-        host = parts.netloc.rpartition("@")[2]
-        user_and_password = f"{quote(self.redis_username, safe='')}:{quote(password, safe='')}"
-        return urlunsplit(parts._replace(netloc=f"{user_and_password}@{host}"))
+        user_and_password = f"{quote(self.redis_username, safe='')}:{quote(password, safe='')}@"
+        return _url(urlsplit(self.redis_url), user_and_password)
 
     @property
     def redis_location(self) -> str:
         """Where Redis is, without user and password: for messages."""
+        return _url(urlsplit(self.redis_url)._replace(query=""))
+
+    @property
+    def redis_addresses(self) -> list[tuple[str, int]]:
+        """Host and port of Redis, or of each sentinel; none for a Unix socket."""
         parts = urlsplit(self.redis_url)
-        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+        if parts.scheme == "unix":
+            return []
+        default_port = SENTINEL_PORT if parts.scheme == "sentinel" else REDIS_PORT
+        hosts = parts.netloc.rpartition("@")[2].split(",")
+        return [_host_and_port(host, default_port) for host in hosts]
+
+    @property
+    def wait_replicas(self) -> int:
+        """How many replicas must have a published task before it counts as published.
+
+        A majority of the group less the primary, which has it already: whichever majority elects
+        the next primary, one of its members has the task.
+        """
+        return self.redis_group_size // 2
 
     def require_jwt_secret(self) -> str:
         """Return the key that signs tokens.
@@ -156,6 +257,24 @@ class Settings(BaseSettings):
                 f"JWT_SECRET_KEY is shorter than {JWT_SECRET_MIN_BYTES} bytes; {advice}"
             )
         return secret
+
+
+def _host_and_port(text: str, default_port: int) -> tuple[str, int]:
+    parts = urlsplit(f"//{text}")
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host:
+        raise ValueError("needs HOST or HOST:PORT, for each host")
+    return unquote(host), port or default_port
+
+
+def _url(parts: SplitResult, user_and_password: str = "") -> str:
+    """Put a URL together anew. `urlunsplit` would drop the slashes of unix:///path."""
+    host = parts.netloc.rpartition("@")[2]
+    query = f"?{parts.query}" if parts.query else ""
+    return f"{parts.scheme}://{user_and_password}{host}{parts.path}{query}"
 
 
 def load_settings() -> Settings:
@@ -177,6 +296,9 @@ def _explain(error: ValidationError) -> str:
     """Say in one line which variables are wrong. Never shows a value: it may be a secret."""
     problems = []
     for item in error.errors(include_input=False, include_url=False):
+        if not item["loc"]:  # about several variables, which the message names
+            problems.append(item["msg"].removeprefix("Value error, "))
+            continue
         name = item["loc"][0]
         if item["type"] == "missing":
             problems.append(f"{name} is not set ({_description(str(name))})")

@@ -6,7 +6,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import typer
 from pydantic import SecretStr
@@ -40,17 +40,20 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     default = field.get_default()
-    return f"`{default}`" if default not in (None, "") and not _is_secret(field) else "-"
+    if default in (None, "", frozenset()) or _is_secret(field):
+        return "-"
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
 
 def _type(annotation: Any) -> str:
     if isinstance(annotation, UnionType):
         return " or ".join(_type(item) for item in get_args(annotation) if item is not type(None))
+    if get_origin(annotation) is frozenset:
+        return "list"
     if choices := get_args(annotation):
         return ", ".join(choices)
-    return {"SecretStr": "secret", "str": "text", "int": "number", "Path": "path"}[
-        annotation.__name__
-    ]
+    names = {SecretStr: "secret", str: "text", int: "number", bool: "switch", Path: "path"}
+    return names[annotation]
 
 
 def settings_page() -> str:

@@ -110,3 +110,87 @@ def test_log_levels_are_taken_in_any_case_and_as_numbers(
 ) -> None:
     """Celery rewrites CELERY_LOG_LEVEL as a number in the processes it starts."""
     assert make_settings(CELERY_LOG_LEVEL=given).log_level == level
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://db/0", "must start with redis://"),
+        ("redis://", "needs HOST or HOST:PORT"),
+        ("redis://db:port/0", "needs HOST or HOST:PORT"),
+        ("redis://db1,db2/0", "several hosts only after sentinel://"),
+        ("sentinel://s1,,s3/0", "needs HOST or HOST:PORT"),
+        ("redis://db/zero", "number of a database"),
+        ("unix://", "must name the socket"),
+    ],
+)
+def test_a_wrong_redis_url_is_refused_with_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, url: str, reason: str
+) -> None:
+    monkeypatch.setenv("REDIS_URL", url)
+    with pytest.raises(ConfigurationError, match=f"REDIS_URL: .*{reason}"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("url", "dsn", "location", "addresses"),
+    [
+        (
+            "sentinel://s1,s2:26380,[::1]/1",
+            "sentinel://nova:p%2Fw@s1,s2:26380,[::1]/1",
+            "sentinel://s1,s2:26380,[::1]/1",
+            [("s1", 26379), ("s2", 26380), ("::1", 26379)],
+        ),
+        (
+            "unix:///run/redis.sock?db=2",
+            "unix://nova:p%2Fw@/run/redis.sock?db=2",
+            "unix:///run/redis.sock",
+            [],
+        ),
+        ("rediss://db/0", "rediss://nova:p%2Fw@db/0", "rediss://db/0", [("db", 6379)]),
+    ],
+)
+def test_every_kind_of_redis_url_is_composed_and_taken_apart(
+    make_settings: Callable[..., Settings],
+    url: str,
+    dsn: str,
+    location: str,
+    addresses: list[tuple[str, int]],
+) -> None:
+    settings = make_settings(REDIS_URL=url, NOVA_REDIS_USERNAME="nova", NOVA_REDIS_PASSWORD="p/w")
+    assert settings.redis_dsn == dsn
+    assert settings.redis_location == location
+    assert settings.redis_addresses == addresses
+
+
+@pytest.mark.parametrize(("size", "replicas"), [(1, 0), (2, 1), (3, 1), (4, 2), (5, 2)])
+def test_a_task_is_confirmed_by_a_majority_of_the_group(
+    make_settings: Callable[..., Settings], size: int, replicas: int
+) -> None:
+    """With the primary, which has the task, more than half of the servers must have it."""
+    assert make_settings(NOVA_REDIS_GROUP_SIZE=size).wait_replicas == replicas
+    assert replicas + 1 > size / 2
+
+
+def test_stock_parts_are_a_list_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://db/0")
+    assert load_settings().stock_parts == frozenset()
+    monkeypatch.setenv("NOVA_STOCK_PARTS", "transport, ledger")
+    assert load_settings().stock_parts == {"transport", "ledger"}
+
+
+def test_an_unknown_stock_part_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://db/0")
+    monkeypatch.setenv("NOVA_STOCK_PARTS", "transport,legder")
+    with pytest.raises(ConfigurationError, match=r"NOVA_STOCK_PARTS: .*'transport', 'scheduler'"):
+        load_settings()
+
+
+def test_the_switch_for_tls_is_for_sentinels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With redis:// it would look as if the connection were encrypted."""
+    monkeypatch.setenv("NOVA_REDIS_TLS", "true")
+    monkeypatch.setenv("REDIS_URL", "redis://db/0")
+    with pytest.raises(ConfigurationError, match="write rediss:// in REDIS_URL"):
+        load_settings()
+    monkeypatch.setenv("REDIS_URL", "sentinel://s1,s2,s3/0")
+    assert load_settings().redis_tls
