@@ -25,6 +25,17 @@ HEALTH_CHECK_INTERVAL_SECONDS = 5
 class Keys:
     """Names of keys. Everything of Nova's own starts with `nova:`."""
 
+    #: kombu's names: what workers hold (hash: claim token -> message) and since when (sorted set).
+    HELD = "unacked"
+    HELD_INDEX = "unacked_index"
+    #: Sorted set of the inboxes of waiting workers: list -> time of the last renewal.
+    INBOXES = "nova:inboxes"
+    #: What the last sweep saw, hash.
+    SWEEP = "nova:sweep"
+    #: Queues that have dead letters, set.
+    DEAD_LETTER_QUEUES = "nova:deadletter:queues"
+    DEAD_LETTERS_PREFIX = "nova:deadletter:"
+    RUN_PREFIX = "nova:run:"
     METRIC_DAYS = "nova:metrics:days"
     WORKERS = "nova:workers"
     GOVERNANCE_REPORTS = "nova:governance:reports"
@@ -47,9 +58,19 @@ class Keys:
         return f"nova:worker:{name}"
 
     @staticmethod
+    def inbox(owner: str, queue: str) -> str:
+        """List into which Redis moves a message while a worker waits for one."""
+        return f"nova:inbox:{owner}|{queue}"
+
+    @staticmethod
+    def dead_letters(queue: str) -> str:
+        """List of messages of a queue that were given up, JSON, newest first."""
+        return f"{Keys.DEAD_LETTERS_PREFIX}{queue}"
+
+    @staticmethod
     def issued_task(task_id: str) -> str:
-        """What is known of a task since it was published, JSON, expires with its result."""
-        return f"nova:task:{task_id}"
+        """Hash of one run: what the publisher noted, who runs it, whether it is done."""
+        return f"{Keys.RUN_PREFIX}{task_id}"
 
     @staticmethod
     def governance_report(report_id: str) -> str:
