@@ -3,6 +3,7 @@
 import contextlib
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -116,8 +117,26 @@ class LocalRedis:
         if self.process is None:
             return
         self.process.terminate()
+        self.resume()  # a frozen one would not see the signal
         self.process.wait()
         self.process = None
+
+    def kill(self) -> None:
+        """End the server without warning, as a crash would."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def freeze(self) -> None:
+        """Let the server hang: connections stay open, nothing is answered, until `resume`."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a frozen server go on."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
 
     def __enter__(self) -> "LocalRedis":
         self.start()
