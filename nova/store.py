@@ -33,7 +33,7 @@ class Keys:
     #: What the last sweep saw, hash.
     SWEEP = "nova:sweep"
     #: Queues that have dead letters, set.
-    DEAD_LETTER_QUEUES = "nova:deadletter:queues"
+    DEAD_LETTER_QUEUES = "nova:deadletters"
     DEAD_LETTERS_PREFIX = "nova:deadletter:"
     RUN_PREFIX = "nova:run:"
     METRIC_DAYS = "nova:metrics:days"

@@ -33,7 +33,10 @@ DONE_EXPIRES_SECONDS = 7 * 24 * 3600
 #: A run whose message is in a queue is remembered so long.
 RUN_EXPIRES_SECONDS = 30 * 24 * 3600
 
-TOKEN_PREFIX = "nova:"
+TOKEN_PREFIX = "nova:"  # noqa: S105  # no secret
+
+#: One word of a Redis command.
+Word = str | bytes | int | float
 
 
 class Outcome(StrEnum):
@@ -96,7 +99,7 @@ class ScriptCall:
 
     name: str
     keys: Sequence[str]
-    args: Sequence[str | int | float]
+    args: Sequence["Word"]
 
 
 @dataclass
@@ -208,6 +211,17 @@ class ClaimCalls:
             args=["forget" if forget else "keep", *inboxes],
         )
 
+    def commit(
+        self, token: str, task_id: str, detail: str, commands: Iterable[Sequence[Word]]
+    ) -> ScriptCall:
+        """Run Redis commands and mark the run done, if the token still holds it."""
+        words = [word for command in commands for word in (len(command), *command)]
+        return ScriptCall(
+            name="commit",
+            keys=[f"{Keys.RUN_PREFIX}{task_id}", Keys.HELD],
+            args=[token, detail, *words],
+        )
+
 
 def read_claim(answer: Iterable[Sequence[Any]]) -> tuple[list[ClaimedMessage], list[SetAside]]:
     """Read the answer of `claim`."""
@@ -266,6 +280,16 @@ class Claims:
         """Put back what lies in inboxes; return how many messages."""
         moved: int = self._run(self.calls.leave(inboxes, forget=forget))
         return moved
+
+    def commit(
+        self,
+        token: str,
+        task_id: str,
+        commands: Iterable[Sequence[Word]],
+        detail: str = "committed",
+    ) -> bool:
+        """Make effects visible and the run done; False if the run is not the token's any more."""
+        return bool(self._run(self.calls.commit(token, task_id, detail, commands)))
 
     def _run(self, call: ScriptCall) -> Any:
         if call.name not in self._scripts:
