@@ -1,0 +1,75 @@
+"""Runs the fault scenarios and prints the ledger: `python -m tests.fault --help`."""
+
+import argparse
+import dataclasses
+import functools
+import json
+import signal
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.status import Status
+
+from tests.fault.harness import NOVA, STOCK, Outcome, Side, run
+from tests.fault.report import machine, screen_table
+from tests.fault.scenarios import SCENARIOS
+
+console = Console(highlight=False, stderr=True)
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fault", description=__doc__)
+    parser.add_argument("--stock", action="store_true", help="stock Celery in place of Nova")
+    parser.add_argument("--long", action="store_true", help="the long forms, for hours")
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", choices=SCENARIOS, help="these scenarios only"
+    )
+    parser.add_argument("--json", action="store_true", help="print the ledger as JSON")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the logs there")
+    return parser.parse_args()
+
+
+def run_all(side: Side, names: list[str], is_long: bool, keep: Path | None) -> list[Outcome]:
+    """Run scenarios one after the other and say how it goes."""
+    outcomes = []
+    for index, name in enumerate(names):
+        title = f"{side.name} {index + 1}/{len(names)} {name}"
+        with console.status(title) as status:
+            say = functools.partial(_say, status, title)
+            outcome = run(name, SCENARIOS[name], side, is_long=is_long, say=say, keep=keep)
+        verdict = "pass" if outcome.passed else "FAIL: " + ", ".join(outcome.failures)
+        console.print(f"{title}: {verdict} ({outcome.seconds:.0f} s)")
+        outcomes.append(outcome)
+    return outcomes
+
+
+def _say(status: Status, title: str, text: str) -> None:
+    status.update(f"{title}: {text}")
+
+
+def main() -> int:
+    """Run what was asked for and return the exit code."""
+    options = parse()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(130))  # everything is ended on the way out
+    if options.keep:
+        options.keep.mkdir(parents=True, exist_ok=True)
+    side = STOCK if options.stock else NOVA
+    outcomes = run_all(side, options.only or list(SCENARIOS), options.long, options.keep)
+    if options.json:
+        print(json.dumps([dataclasses.asdict(outcome) for outcome in outcomes], indent=2))
+    else:
+        screen = Console(highlight=False)
+        if not screen.is_terminal:
+            screen.width = 200
+        screen.print(screen_table(machine(), outcomes))
+    return 0 if all(outcome.passed for outcome in outcomes) else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("stopped; nothing is left running")
