@@ -36,6 +36,10 @@ class Keys:
     DEAD_LETTER_QUEUES = "nova:deadletters"
     DEAD_LETTERS_PREFIX = "nova:deadletter:"
     RUN_PREFIX = "nova:run:"
+    #: Which beat leads, JSON, expires by itself; and up to when each entry of the beat table is
+    #: settled (hash: entry -> mark).
+    BEAT_LEADER = "nova:beat:leader"
+    BEAT_SLOTS = "nova:beat:slots"
     METRIC_DAYS = "nova:metrics:days"
     WORKERS = "nova:workers"
     GOVERNANCE_REPORTS = "nova:governance:reports"
