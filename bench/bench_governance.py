@@ -1,6 +1,6 @@
 """Measures governance: scoring alone, and a whole run from Redis to the stored report.
 
-Prints markdown tables. Run it from the project's root: .venv/bin/python bench/bench_governance.py
+Prints markdown tables. Run it from the project's root: .venv/bin/python -m bench governance
 """
 
 import json
