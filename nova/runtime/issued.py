@@ -29,10 +29,18 @@ def remember(client: redis.Redis, note: IssuedTask, expires_seconds: int) -> Non
     Raises:
         redis.RedisError: Redis did not take it.
     """
-    client.set(Keys.issued_task(note.task_id), note.model_dump_json(), ex=expires_seconds)
+    key = Keys.issued_task(note.task_id)
+    with client.pipeline() as pipe:
+        pipe.hset(key, mapping=note.model_dump(mode="json", exclude={"task_id"}))
+        pipe.expire(key, expires_seconds)
+        pipe.execute()
 
 
 def find_issued(client: redis.Redis, task_id: str) -> IssuedTask | None:
     """Return the note about a task id, or None if the id was never issued or has expired."""
-    note = cast(bytes | None, client.get(Keys.issued_task(task_id)))
-    return None if note is None else IssuedTask.model_validate_json(note)
+    values = client.hmget(Keys.issued_task(task_id), ["name", "queue", "published_at"])
+    name, queue, published_at = cast(list[bytes | None], values)
+    if name is None:
+        return None
+    fields = {"name": name, "queue": queue, "published_at": published_at}
+    return IssuedTask.model_validate({"task_id": task_id} | fields)

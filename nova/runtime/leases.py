@@ -1,0 +1,99 @@
+"""The thread of a worker's main process that renews what the process holds, and sweeps.
+
+A thread, because the event loop may be busy for long: with the pool at shutdown, with a connection
+that does not come back. The leases of running tasks must go on meanwhile.
+"""
+
+import logging
+import threading
+from typing import Any
+
+import redis
+from celery import bootsteps
+
+from nova.runtime.claims import ClaimCalls, Claims
+from nova.runtime.holdings import HOLDINGS, Holdings
+from nova.settings import get_settings
+from nova.store import connect
+
+logger = logging.getLogger(__name__)
+
+#: Seconds until another try when Redis does not answer.
+RETRY_SECONDS = 1.0
+
+
+class LeaseThread(threading.Thread):
+    """Renews and sweeps until it is told to stop."""
+
+    def __init__(self, client: redis.Redis, holdings: Holdings, calls: ClaimCalls) -> None:
+        super().__init__(name="leases", daemon=True)
+        self._holdings = holdings
+        self._claims = Claims(client, holdings.owner, calls)
+        self._stop_event = threading.Event()
+        self._is_failing = False
+
+    def run(self) -> None:
+        """Renew now and six times in each lease; more often while Redis is away."""
+        while True:
+            pause = self._claims.calls.renew_seconds if self._renew() else RETRY_SECONDS
+            if self._stop_event.wait(min(pause, self._claims.calls.renew_seconds)):
+                return
+
+    def stop(self) -> None:
+        """Return when the thread has ended."""
+        self._stop_event.set()
+        self.join()
+
+    def _renew(self) -> bool:
+        try:
+            lost = self._claims.renew(self._holdings.tokens(), self._holdings.inboxes())
+            redelivered = self._claims.sweep()
+        except redis.RedisError as error:
+            if not self._is_failing:
+                logger.warning("cannot renew leases, trying again every second: %s", error)
+            self._is_failing = True
+            return False
+        self._is_failing = False
+        for message in self._holdings.mark_lost(lost):
+            logger.warning(
+                "task %s %s: the lease ran out while this worker was silent; what it still does "
+                "has no effect, another worker runs the task",
+                message.task_name,
+                message.task_id,
+            )
+        for item in redelivered:
+            logger.warning(
+                "task %s %s back to queue %s: its worker is silent (%s)",
+                item.task_name,
+                item.task_id,
+                item.queue,
+                item.token,
+            )
+        return True
+
+
+class LeaseStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery ships no types
+    """Worker step: the lease thread runs from before the first claim to after the last."""
+
+    requires = ("celery.worker.components:Timer",)
+
+    def __init__(self, parent: Any, **kwargs: Any) -> None:
+        super().__init__(parent, **kwargs)
+        self.thread: LeaseThread | None = None
+
+    def start(self, parent: Any) -> None:
+        """Name this process's claims after the worker, and start the thread."""
+        settings = get_settings()
+        HOLDINGS.owner.worker = parent.hostname
+        calls = ClaimCalls(lease_seconds=settings.lease_seconds)
+        self.thread = LeaseThread(connect(settings), HOLDINGS, calls)
+        self.thread.start()
+
+    def stop(self, parent: Any) -> None:
+        """Runs after the pool has ended."""
+        if self.thread is not None:
+            self.thread.stop()
+
+    def terminate(self, parent: Any) -> None:
+        """Runs at a cold shutdown."""
+        self.stop(parent)
