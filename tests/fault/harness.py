@@ -8,15 +8,20 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import redis
 
+from nova.errors import UnavailableError
+from nova.runtime.slots import slot_id
 from scripts.local.redis_server import LocalRedis
-from tests.fault.group import MASTER_NAME, RedisGroup, redis_group
+from scripts.local.sentinel_group import MASTER
+from tests.fault.group import ProxiedGroup, proxied_group
 from tests.fault.network import Network
 from tests.fault.processes import HarnessError, Program, wait_for
+from tests.fault.slots import ENTRY, planned_times, slot_of
 from tests.fault.witness import URL_VARIABLE, Witness, count
 
 CELERY = str(Path(sys.executable).parent / "celery")
@@ -102,7 +107,7 @@ class Lab:
         self.fault_at = time.time()
         self.variables: dict[str, str] = {}
         self.redis: LocalRedis | None = None
-        self.group: RedisGroup | None = None
+        self.group: ProxiedGroup | None = None
         server = stack.enter_context(LocalRedis.create(folder / "witness", "appendonly no"))
         self.witness = Witness(
             stack.enter_context(redis.Redis.from_url(server.url, socket_timeout=10))
@@ -132,36 +137,35 @@ class Lab:
         """Make processes that are started from now on use this URL."""
         self.variables["REDIS_URL"] = url
 
-    def start_group(self) -> RedisGroup:
+    def start_group(self) -> ProxiedGroup:
         """Start the broker: a primary, two replicas, three sentinels."""
         network = self.stack.enter_context(Network())
-        # As Nova's roles set them up; a stock group has no such lines.
-        options = ("min-replicas-to-write 1", "min-replicas-max-lag 2") if self.is_nova else ()
-        group = self.stack.enter_context(redis_group(self.folder, network, *options))
-        self.group = group
-        addresses = [f"127.0.0.1:{port}" for port in group.sentinel_ports]
+        # Stock Celery says nothing of these, so that its group goes without.
+        options = () if self.is_nova else ("min-replicas-to-write 0",)
+        found = self.stack.enter_context(proxied_group(self.folder, network, *options))
+        self.group = found
         if self.is_nova:
-            self.use_redis(f"sentinel://:{group.password}@{','.join(addresses)}/0")
-            self.variables["NOVA_REDIS_SENTINEL_MASTER"] = MASTER_NAME
-            self.variables["NOVA_REDIS_GROUP_SIZE"] = str(len(group.members))
+            self.use_redis(found.group.url)
+            self.variables["NOVA_REDIS_SENTINEL_MASTER"] = MASTER
+            self.variables["NOVA_REDIS_GROUP_SIZE"] = str(len(found.group.servers))
         else:
-            urls = [f"sentinel://:{group.password}@{address}/0" for address in addresses]
-            self.use_redis(";".join(urls))
-            self.variables["NOVA_FAULT_STOCK_OPTIONS"] = json.dumps({"master_name": MASTER_NAME})
-        return group
+            password = found.group.servers[0].password
+            self.use_redis(
+                ";".join(
+                    f"sentinel://:{password}@127.0.0.1:{sentinel.port}/0"
+                    for sentinel in found.group.sentinels
+                )
+            )
+            self.variables["NOVA_FAULT_STOCK_OPTIONS"] = json.dumps({"master_name": MASTER})
+        return found
 
     @contextlib.contextmanager
     def broker(self) -> Iterator[redis.Redis]:
-        """Give a client of the broker, past all proxies."""
-        if self.group is not None:
-            client = self.group.primary().client()
-        elif self.redis is not None:
-            client = redis.Redis.from_url(
-                self.redis.url, socket_timeout=5, socket_connect_timeout=2
-            )
-        else:
+        """Give a client of the broker, of its primary if it is a group."""
+        server = self.redis if self.group is None else self.group.group.primary()
+        if server is None:
             raise HarnessError("the scenario started no Redis")
-        with client:
+        with redis.Redis.from_url(server.url, socket_timeout=5, socket_connect_timeout=2) as client:
             yield client
 
     # --- Processes
@@ -272,23 +276,31 @@ class Lab:
                     total[name] = total.get(name, 0) + number
         return total
 
-    def settle(self, seconds: float) -> None:
-        """Wait until nothing acknowledged is without effect, and the broker holds nothing.
+    def slots(self, start: float, end: float) -> dict[str, float]:
+        """Return name and planned time of each slot in a span of time."""
+        times = planned_times(start, end)
+        if self.is_nova:
+            return {slot_id(ENTRY, datetime.fromtimestamp(time_, UTC)): time_ for time_ in times}
+        return {slot_of(time_): time_ for time_ in times}
+
+    def settle(self, seconds: float, expected: Iterable[str] = ()) -> None:
+        """Wait until nothing acknowledged or expected is without effect, nor held by the broker.
 
         When the time is over it just returns: the ledger then shows what is missing.
         """
         self.say("settling")
         with contextlib.suppress(HarnessError):
-            wait_for(self._is_settled, "settled", seconds)
+            wait_for(lambda: self._is_settled(expected), "settled", seconds)
 
-    def _is_settled(self) -> bool:
+    def _is_settled(self, expected: Iterable[str]) -> bool:
         try:
             effects = self.effects()
-            if any(name not in effects for name in self.witness.times("acknowledged")):
+            wanted = {*self.witness.times("acknowledged"), *expected}
+            if not wanted <= effects.keys():
                 return False
             with self.broker() as client:
                 return self.held(client) == 0
-        except redis.RedisError:
+        except (UnavailableError, redis.RedisError):
             return False
 
     @staticmethod
@@ -360,7 +372,7 @@ def run(
             folder = Path(tempfile.mkdtemp(prefix=f"{side.name}-{name}-", dir=keep))
         try:
             outcome = scenario(Lab(side, is_long, folder, stack, say))
-        except (HarnessError, redis.RedisError) as error:
+        except (HarnessError, UnavailableError, redis.RedisError) as error:
             outcome = Outcome(name, problems=[f"broken off: {error}"])
     outcome.scenario = name
     outcome.seconds = time.monotonic() - begin

@@ -15,8 +15,8 @@ class Link:
 
     #: Set while bytes pass.
     passes: asyncio.Event
-    #: Port from which the proxy speaks to the server; 0 before it does.
-    upstream_port: int = 0
+    #: Port from which the client speaks to the proxy.
+    client_port: int
 
 
 @dataclass(eq=False)
@@ -24,22 +24,22 @@ class Proxy:
     """Forwards connections to a port of this machine, until it is told to swallow them."""
 
     network: "Network"
+    port: int
     target_port: int
-    port: int = 0
     links: set[Link] = field(default_factory=set)
     passes: bool = True
 
     def cut(self, keeps: Callable[[int], bool] = lambda _: False) -> None:
         """Go silent, in both directions, for all connections but those that `keeps` names.
 
-        It is asked with the port that the server sees. What is sent meanwhile arrives after
-        `heal`, as TCP would send it again.
+        It is asked with the port of the client. What is sent meanwhile arrives after `heal`, as
+        TCP would send it again. New connections are accepted and get no answer.
         """
 
         async def cut() -> None:
             self.passes = False
             for link in self.links:
-                if not keeps(link.upstream_port):
+                if not keeps(link.client_port):
                     link.passes.clear()
 
         self.network.call(cut())
@@ -55,20 +55,17 @@ class Proxy:
         self.network.call(heal())
 
     async def listen(self) -> asyncio.Server:
-        """Begin to accept connections, on a free port."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        return server
+        """Begin to accept connections."""
+        return await asyncio.start_server(self._serve, "127.0.0.1", self.port)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        link = Link(asyncio.Event())
+        link = Link(asyncio.Event(), writer.get_extra_info("peername")[1])
         if self.passes:
             link.passes.set()
         self.links.add(link)
         try:
             await link.passes.wait()
             up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.target_port)
-            link.upstream_port = up_writer.get_extra_info("sockname")[1]
             pumps = (
                 asyncio.create_task(self._pump(link, reader, up_writer)),
                 asyncio.create_task(self._pump(link, up_reader, writer)),
@@ -110,9 +107,9 @@ class Network:
         """Run something in the thread of the proxies and return what it returns."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout=10)
 
-    def proxy(self, target_port: int) -> Proxy:
-        """Begin to forward to a port."""
-        proxy = Proxy(self, target_port)
+    def proxy(self, port: int, target_port: int) -> Proxy:
+        """Begin to forward from one port to another."""
+        proxy = Proxy(self, port, target_port)
         self.servers.append(self.call(proxy.listen()))
         return proxy
 

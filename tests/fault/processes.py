@@ -102,6 +102,15 @@ class Program:
         except psutil.NoSuchProcess:
             return []
 
+    def ports(self) -> set[int]:
+        """Return the local ports of its connections, and of its children's."""
+        processes = [psutil.Process(self.pid), *self.children()]
+        return {
+            connection.laddr.port
+            for process in processes
+            for connection in process.net_connections("tcp")
+        }
+
     def tell(self, line: str) -> None:
         """Write a line to its standard input."""
         if self.process is None or self.process.stdin is None:

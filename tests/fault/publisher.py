@@ -3,7 +3,8 @@
     python -m tests.fault.publisher APP_MODULE
 
 An order is JSON: task, first, count, rate (tasks a second, 0: no pause), queue, arguments (after
-the number), countdown (seconds), give_up (seconds for one task). A number that could not be
+the number), countdown (seconds), give_up (seconds for one task), ahead (most tasks that are
+published and not finished). A number that could not be
 published is published again, with the same task id, until it is acknowledged or given up. SIGTERM
 ends the order under way.
 """
@@ -45,8 +46,16 @@ class Publisher:
             if self.stopped:
                 return
             self.publish(order["first"] + index, order)
+            while index % 50 == 0 and self.is_ahead(order) and not self.stopped:
+                time.sleep(0.05)
             if rate:
                 time.sleep(max(0.0, begin + (index + 1) / rate - time.monotonic()))
+
+    def is_ahead(self, order: dict[str, Any]) -> bool:
+        """Tell whether as much as allowed waits already."""
+        client = self.notes.client
+        waiting = client.hlen("acknowledged") - client.hlen("finished")
+        return bool(waiting > order.get("ahead", waiting))
 
     def publish(self, number: int, order: dict[str, Any]) -> None:
         """Publish a number until it is acknowledged."""

@@ -1,12 +1,31 @@
 """The scenarios. Each says what it proves; `SCENARIOS` has them all, by name."""
 
+import contextlib
+import os
 import signal
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import httpx
+
+from nova.api.security import Role, TokenIssuer
+from nova.settings import Settings
+from scripts.local.redis_server import LocalRedis, free_port
+from tests.fault.group import ProxiedGroup
 from tests.fault.harness import Lab, Outcome, Scenario
-from tests.fault.processes import Program, wait_for
+from tests.fault.network import Network
+from tests.fault.processes import HarnessError, Program, wait_for
+from tests.fault.slots import PERIOD_SECONDS
+
+#: Starts that a task is allowed, before it is put aside.
+MAX_STARTS = 5
 
 SCENARIOS: dict[str, Scenario] = {}
 
@@ -44,7 +63,7 @@ def kill_under_load(lab: Lab) -> Outcome:
     workers = lab.workers(3)
     publisher = lab.publisher()
     kills = lab.size(short=30, long=1000)
-    lab.order(publisher, 10_000_000, rate=250)
+    lab.order(publisher, 10_000_000, ahead=1000)
     for kill in range(kills):
         lab.say(f"kill {kill + 1} of {kills}")
         victim = workers[kill % len(workers)]
@@ -147,7 +166,7 @@ def stop_under_load(lab: Lab) -> Outcome:
     workers = lab.workers(2)
     publisher = lab.publisher()
     stops, durations = lab.size(short=10, long=100), []
-    lab.order(publisher, 10_000_000, rate=20, arguments=[0.1])
+    lab.order(publisher, 10_000_000, ahead=200, arguments=[0.02])
     for stop in range(stops):
         lab.say(f"stop {stop + 1} of {stops}")
         worker = workers[stop % 2]
@@ -203,3 +222,576 @@ def outlive_the_lease(lab: Lab, name: str, **order: Any) -> Outcome:
     if outcome.repeated:
         outcome.problems.append(f"started {outcome.repeated + 1} times")
     return outcome
+
+
+# --- Redis
+
+
+@scenario("client-kill")
+def kill_connections(lab: Lab) -> Outcome:
+    """CLIENT KILL cuts every connection in the middle of tasks, again and again.
+
+    The worker takes its running tasks up again instead of giving them to others beside it.
+    """
+    lab.lease_seconds = 10
+    lab.start_redis()
+    lab.workers(2)
+    publisher = lab.publisher()
+    lab.order(publisher, 10_000_000, rate=20, arguments=[0.4], ahead=20)
+    rounds = lab.size(short=4, long=60)
+    for round_number in range(rounds):
+        lab.say(f"round {round_number + 1} of {rounds}")
+        time.sleep(2.5)
+        with lab.broker() as client:
+            client.client_kill_filter(_type="normal", skipme=True)
+    lab.mark_fault()
+    lab.stop_publisher(publisher)
+    lab.settle(redelivery_bound(lab) + 15)
+    return lab.outcome("client-kill", bound_seconds=redelivery_bound(lab) + 5)
+
+
+@scenario("redis-restart")
+def restart_redis(lab: Lab) -> Outcome:
+    """Redis is stopped, or killed, under load, and comes back with its append-only file."""
+    lab.lease_seconds = 6
+    server = lab.start_redis()
+    lab.workers(2)
+    publisher = lab.publisher()
+    lab.order(publisher, 10_000_000, rate=50, arguments=[0.05], ahead=50)
+    rounds = lab.size(short=2, long=20)
+    for round_number in range(rounds):
+        lab.say(f"round {round_number + 1} of {rounds}")
+        time.sleep(3)
+        if round_number % 2:
+            server.kill()
+        else:
+            server.stop()
+        time.sleep(2)
+        server.start()
+        lab.mark_fault()
+        back_at_work(lab, seconds=30)
+    lab.stop_publisher(publisher)
+    lab.settle(redelivery_bound(lab) + 20)
+    return lab.outcome("redis-restart", bound_seconds=15 + redelivery_bound(lab))
+
+
+@scenario("redis-freeze")
+def freeze_redis(lab: Lab) -> Outcome:
+    """Redis answers nothing for half a minute (eight seconds in the short form), then goes on."""
+    lab.lease_seconds = 6
+    server = lab.start_redis()
+    lab.workers(2)
+    publisher = lab.publisher()
+    lab.order(publisher, 10_000_000, rate=50, arguments=[0.05], ahead=50)
+    time.sleep(2)
+    server.freeze()
+    time.sleep(lab.size(short=8, long=30))
+    server.resume()
+    lab.mark_fault()
+    back_at_work(lab, seconds=30)
+    lab.stop_publisher(publisher)
+    lab.settle(redelivery_bound(lab) + 20)
+    return lab.outcome("redis-freeze", bound_seconds=15 + redelivery_bound(lab))
+
+
+def back_at_work(lab: Lab, seconds: float) -> float | None:
+    """Wait until a task that was published after the fault is done; return the seconds.
+
+    None: there was none in time.
+    """
+
+    def works() -> bool:
+        published = lab.witness.times("acknowledged")
+        finished = lab.witness.times("finished")
+        return any(published.get(task, 0) > lab.fault_at for task in finished)
+
+    try:
+        wait_for(works, "back at work", seconds)
+    except HarnessError:
+        return None
+    return time.time() - lab.fault_at
+
+
+@scenario("redis-full")
+def fill_memory(lab: Lab) -> Outcome:
+    """Redis is at maxmemory while tasks wait.
+
+    Publishers are refused; workers go on and drain what waits; none of them ends.
+    """
+    lab.lease_seconds = 6
+    lab.start_redis()
+    publisher = lab.publisher()
+    backlog = lab.publish(publisher, lab.size(short=300, long=3000))
+    workers = lab.workers(2)
+    lab.order(publisher, 10_000_000, rate=20)
+    with lab.broker() as client:
+        client.config_set("maxmemory", 1)
+        lab.mark_fault()
+        time.sleep(lab.size(short=6, long=30))
+        finished = lab.witness.times("finished")
+        drained = sum(str(number) in finished for number in backlog)
+        client.config_set("maxmemory", 0)
+    lab.mark_fault()
+    back_at_work(lab, seconds=20)
+    lab.stop_publisher(publisher)
+    lab.settle(redelivery_bound(lab) + 10)
+    outcome = lab.outcome("redis-full", bound_seconds=15 + redelivery_bound(lab))
+    outcome.notes.append(f"{drained} of {len(backlog)} waiting tasks done while full")
+    if drained < len(backlog):
+        outcome.problems.append("not drained while full")
+    ended = [worker.name for worker in workers if not worker.is_alive()]
+    if ended:
+        outcome.problems.append(f"{', '.join(ended)} ended")
+    return outcome
+
+
+@scenario("disk-full")
+def fill_the_disk(lab: Lab) -> Outcome:
+    """The disk under the append-only file is full for a while.
+
+    Redis refuses every write with MISCONF; nothing that it acknowledged is lost, no worker ends.
+    """
+    lab.lease_seconds = 6
+    disk = lab.stack.enter_context(small_disk(lab.folder / "disk", megabytes=32))
+    lab.start_redis(folder=disk / "redis")
+    workers = lab.workers(2)
+    publisher = lab.publisher()
+    lab.order(publisher, 10_000_000, rate=50, ahead=50)
+    for _ in range(lab.size(short=1, long=10)):
+        time.sleep(2)
+        ballast = disk / "ballast"
+        with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        time.sleep(lab.size(short=6, long=20))
+        ballast.unlink()
+        lab.mark_fault()
+        back_at_work(lab, seconds=30)
+    lab.stop_publisher(publisher)
+    lab.settle(redelivery_bound(lab) + 20)
+    outcome = lab.outcome("disk-full", bound_seconds=15 + redelivery_bound(lab))
+    if "No space left" not in (disk / "redis" / "redis.log").read_text():
+        outcome.problems.append("Redis never noticed the full disk")
+    ended = [worker.name for worker in workers if not worker.is_alive()]
+    if ended:
+        outcome.problems.append(f"{', '.join(ended)} ended")
+    return outcome
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
+    """Mount a small disk, in memory; needs root, or sudo that asks for nothing."""
+    folder.mkdir(mode=0o700)
+    as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    options = f"size={megabytes}m,mode=0700,uid={os.geteuid()}"
+    mount = [*as_root, "mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    found = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if found.returncode:
+        raise HarnessError(f"no disk to fill, it needs root: {found.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        # Lazily: a process that ends at this moment may still have a file open.
+        subprocess.run([*as_root, "umount", "--lazy", str(folder)], check=True)
+
+
+# --- Sentinel
+
+#: Takes a primary away; is given the processes on the side of the network that it is on.
+Fault = Callable[[ProxiedGroup, LocalRedis, list[Program]], None]
+
+
+def fail_over(lab: Lab, name: str, fault: Fault, *, heals_before_work: bool = False) -> Outcome:
+    """Take the primary away in some manner while two publishers publish, and bring it back."""
+    lab.lease_seconds = 6
+    found = lab.start_group()
+    workers = lab.workers(2, processes=1)
+    publishers = [lab.publisher(f"publisher-{index}") for index in range(2)]
+    # A little more than the workers can do: something always waits.
+    for publisher in publishers:
+        lab.order(publisher, 1_000_000, rate=10, arguments=[0.15], give_up=90)
+    slowest: float | None = 0.0
+    for round_number in range(lab.size(short=1, long=10)):
+        lab.say(f"failover {round_number + 1}")
+        time.sleep(3)
+        old = found.group.primary()
+        fault(found, old, [workers[0], publishers[0]])
+        lab.say(f"new primary after {found.wait_for_failover(old):.1f} s")
+        if heals_before_work:
+            time.sleep(3)
+            mend(found, old)
+        lab.mark_fault()
+        back = back_at_work(lab, seconds=40)
+        slowest = None if back is None or slowest is None else max(slowest, back)
+        mend(found, old)
+    for publisher in publishers:
+        lab.stop_publisher(publisher)
+    lab.settle(redelivery_bound(lab) + 30)
+    outcome = lab.outcome(name, bound_seconds=15 + 2 * redelivery_bound(lab))
+    if slowest is None:
+        outcome.problems.append("no task came through within 40 s of the failover")
+    else:
+        outcome.notes.append(f"at work {slowest:.1f} s after the failover")
+        if slowest > 15:
+            outcome.problems.append("at work later than 15 s after the failover")
+    return outcome
+
+
+def mend(found: ProxiedGroup, server: LocalRedis) -> None:
+    """Bring a server back, from whatever was done to it."""
+    server.resume()
+    if server.process is None:
+        server.start()
+    found.proxy(server).heal()
+    found.group.wait_until_complete(60)
+
+
+@scenario("failover-kill")
+def failover_by_kill(lab: Lab) -> Outcome:
+    """The primary is killed; Sentinel promotes a replica; publishers and workers follow."""
+    return fail_over(lab, "failover-kill", lambda _, primary, __: primary.kill())
+
+
+@scenario("failover-freeze")
+def failover_by_freeze(lab: Lab) -> Outcome:
+    """The primary freezes with its connections open: only time-outs can tell."""
+    return fail_over(lab, "failover-freeze", lambda _, primary, __: primary.freeze())
+
+
+@scenario("failover-partition")
+def failover_by_partition(lab: Lab) -> Outcome:
+    """The primary is cut off from the other servers, together with a worker and a publisher.
+
+    It takes their writes for a while, and throws them away when it comes back as a replica. What
+    it took must not have been acknowledged.
+    """
+
+    def cut(found: ProxiedGroup, primary: LocalRedis, same_side: list[Program]) -> None:
+        ports = {port for program in same_side for port in program.ports()}
+        found.proxy(primary).cut(keeps=ports.__contains__)
+
+    return fail_over(lab, "failover-partition", cut, heals_before_work=True)
+
+
+# --- Publishing and queues
+
+
+@scenario("api-kill")
+def kill_the_api(lab: Lab) -> Outcome:
+    """The API is killed again and again while clients trigger runs.
+
+    Whatever it has answered with 202 runs. Stock Celery has no API: there the publishing process
+    is killed.
+    """
+    lab.start_redis()
+    lab.worker("worker", queues="governance,maintenance" if lab.is_nova else "maintenance")
+    kills = lab.size(short=4, long=100)
+    if lab.is_nova:
+        trigger_and_kill(lab, kills)
+    else:
+        for kill in range(kills):
+            publisher = lab.publisher(f"publisher-{kill}")
+            lab.order(publisher, 1_000_000, rate=100, ahead=100)
+            time.sleep(1)
+            publisher.crash()
+    lab.mark_fault()
+    lab.settle(20)
+    return lab.outcome("api-kill", bound_seconds=10)
+
+
+def trigger_and_kill(lab: Lab, kills: int) -> None:
+    """Trigger governance runs through an API that is killed from time to time."""
+    port = free_port()
+    api = lab.program("api", [sys.executable, "-m", "nova", "api"], NOVA_API_PORT=str(port))
+    settings = Settings.model_validate(lab.environment())
+    token = TokenIssuer(settings).create("fault", Role.OPERATOR, timedelta(hours=2))
+    headers = {"Authorization": f"Bearer {token}"}
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=5) as client:
+        for kill in range(kills):
+            lab.say(f"kill {kill + 1} of {kills}")
+            wait_for(lambda: _answers(client), "the API answers")
+            killer = threading.Timer(0.7, api.crash)
+            killer.start()
+            try:
+                while True:  # ends with an error, as the API does
+                    answer = client.post("/api/celery/governance/run")
+                    lab.witness.acknowledged(answer.raise_for_status().json()["task_id"])
+            except httpx.HTTPError:
+                killer.join()
+            api.start()
+
+
+def _answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/healthz").is_success
+    except httpx.TransportError:
+        return False
+
+
+@scenario("poison")
+def poison_task(lab: Lab) -> Outcome:
+    """A task kills every process that runs it.
+
+    After five starts it lies among the dead letters, and the tasks beside it have run.
+    """
+    lab.lease_seconds = 6
+    lab.start_redis()
+    publisher = lab.publisher()
+    lab.workers(2)
+    poisons = lab.publish(publisher, lab.size(short=1, long=20), task="nova.fault.poison")
+    lab.publish(publisher, lab.size(short=50, long=1000))
+    lab.mark_fault()
+    dead = None
+    with contextlib.suppress(HarnessError):
+        dead = wait_for(lambda: dead_letters(lab) >= len(poisons), "dead letters", 30)
+    names = [str(number) for number in poisons]
+    starts = lab.witness.counts("starts")
+    for event in ("published", "acknowledged"):  # the ledger is about the others
+        lab.witness.client.hdel(event, *names)
+    lab.settle(10)
+    outcome = lab.outcome("poison", bound_seconds=20)
+    most = max(starts.get(name, 0) for name in names)
+    outcome.notes.append(f"poison started {most} times")
+    if dead is None:
+        outcome.problems.append("no dead letter")
+    if most > MAX_STARTS:
+        outcome.problems.append(f"started more than {MAX_STARTS} times")
+    return outcome
+
+
+def dead_letters(lab: Lab) -> int:
+    """Count the dead letters of the queue of the harness."""
+    with lab.broker() as client:
+        return client.llen("nova:deadletter:maintenance")
+
+
+@scenario("uneven-queues")
+def uneven_queues(lab: Lab) -> Outcome:
+    """One of two queues of a worker is flooded. The other one's tasks hardly wait."""
+    lab.start_redis()
+    lab.workers(1, queues="maintenance,analytics")
+    flood, trickle = lab.publisher("flood"), lab.publisher("trickle")
+    lab.publish(flood, lab.size(short=400, long=10_000), arguments=[0.03], wait_seconds=120)
+    numbers = lab.publish(
+        trickle, lab.size(short=20, long=200), queue="analytics", rate=10, wait_seconds=60
+    )
+    lab.settle(lab.size(short=60, long=600))
+    acknowledged, finished = lab.witness.times("acknowledged"), lab.witness.times("finished")
+    names = [str(number) for number in numbers]
+    waits = [finished[name] - acknowledged[name] for name in names if name in finished]
+    outcome = lab.outcome("uneven-queues", bound_seconds=1)
+    outcome.recovery_seconds = max(waits, default=None)
+    outcome.notes.append("recovery: longest wait in the quiet queue")
+    return outcome
+
+
+# --- Schedule
+
+
+@scenario("beat-kill")
+def kill_beats(lab: Lab) -> Outcome:
+    """Two beats run; each is killed in turn, the one that leads among them, and started again."""
+
+    def kill(beat: Program) -> None:
+        beat.crash()
+
+    def start(beat: Program) -> None:
+        beat.start()
+
+    return two_beats(lab, "beat-kill", kill, start)
+
+
+@scenario("beat-freeze")
+def freeze_beats(lab: Lab) -> Outcome:
+    """Two beats run; each freezes in turn. The one that led fires nothing late when it wakes."""
+    return two_beats(
+        lab,
+        "beat-freeze",
+        lambda beat: beat.signal(signal.SIGSTOP),
+        lambda beat: beat.signal(signal.SIGCONT),
+    )
+
+
+@scenario("beat-partition")
+def partition_beats(lab: Lab) -> Outcome:
+    """Two beats run; each is cut off from Redis in turn, with its connections left open."""
+    server = lab.start_redis()
+    network = lab.stack.enter_context(Network())
+    proxies, variables = {}, {}
+    for name in BEATS:
+        port = free_port()
+        proxies[name] = network.proxy(port, server.port)
+        variables[name] = {"REDIS_URL": server.url.replace(str(server.port), str(port))}
+    return two_beats(
+        lab,
+        "beat-partition",
+        lambda beat: proxies[beat.name].cut(),
+        lambda beat: proxies[beat.name].heal(),
+        variables,
+    )
+
+
+@scenario("beat-restart")
+def restart_beat(lab: Lab) -> Outcome:
+    """The only beat is killed, and comes back later: the slots in between are caught up."""
+    lab.start_redis()
+    lab.workers(1)
+    beat = lab.beat("beat").wait_ready()
+    start = first_slot(lab)
+    for _ in range(lab.size(short=2, long=20)):
+        time.sleep(2 * PERIOD_SECONDS)
+        beat.crash()
+        time.sleep(2 * PERIOD_SECONDS)
+        beat.start()
+    time.sleep(2 * PERIOD_SECONDS)
+    return slot_outcome(lab, "beat-restart", start, bound_seconds=2 * PERIOD_SECONDS + 10)
+
+
+BEATS = ("beat-a", "beat-b")
+
+
+def two_beats(
+    lab: Lab,
+    name: str,
+    hurt: Callable[[Program], None],
+    heal: Callable[[Program], None],
+    variables: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+) -> Outcome:
+    """Hurt two beats in turn, each for longer than a takeover takes."""
+    if lab.redis is None:
+        lab.start_redis()
+    lab.workers(1)
+    beats = [lab.beat(beat, **variables.get(beat, {})) for beat in BEATS]
+    for beat in beats:
+        beat.wait_ready()
+    start = first_slot(lab)
+    for round_number in range(lab.size(short=2, long=20)):
+        lab.say(f"round {round_number + 1}")
+        beat = beats[round_number % 2]
+        time.sleep(PERIOD_SECONDS)
+        hurt(beat)
+        time.sleep(12)  # a takeover is allowed ten
+        heal(beat)
+    time.sleep(2 * PERIOD_SECONDS)
+    return slot_outcome(lab, name, start, bound_seconds=12)
+
+
+def first_slot(lab: Lab) -> float:
+    """Wait for the first slot that is fired; return the time from which on all must be."""
+    wait_for(lambda: lab.witness.times("finished"), "a first slot", 30)
+    return time.time()
+
+
+def slot_outcome(lab: Lab, name: str, start: float, bound_seconds: float) -> Outcome:
+    """Draw the balance of the slots since `start`; recovery is the latest one's lateness."""
+    slots = lab.slots(start, time.time() - PERIOD_SECONDS)
+    lab.settle(bound_seconds, expected=slots)
+    outcome = lab.outcome(name, bound_seconds, expected=slots)
+    finished = lab.witness.times("finished")
+    late = [finished[slot] - planned for slot, planned in slots.items() if slot in finished]
+    outcome.recovery_seconds = max(late) if late and not outcome.lost else None
+    return outcome
+
+
+# --- Clocks
+
+
+@scenario("clock-worker")
+def step_the_clock_of_a_worker(lab: Lab) -> Outcome:
+    """A worker's clock jumps an hour ahead, and back, while another one runs a task.
+
+    Whose lease is over is no matter of any worker's clock.
+    """
+    lab.lease_seconds = 6
+    lab.start_redis()
+    clock = FakeClock(lab.folder / "clock")
+    lab.worker("honest", processes=1).wait_ready()
+    publisher = lab.publisher()
+    for _ in range(lab.size(short=1, long=20)):
+        (number,) = lab.publish(publisher, 1, arguments=[8.0])
+        lab.wait_started(number)
+        wrong = lab.worker("wrong", processes=1, **clock.variables).wait_ready()
+        clock.step(3600)
+        time.sleep(3)
+        clock.step(-3600)
+        time.sleep(1)
+        clock.step(0)
+        lab.mark_fault()
+        lab.settle(30)
+        wrong.signal(signal.SIGTERM)
+        wrong.wait(30)
+    return started_once(lab.outcome("clock-worker", bound_seconds=10))
+
+
+@scenario("clock-step")
+def step_the_clock_of_everything(lab: Lab) -> Outcome:
+    """The clock of Redis, a worker and beat jumps 20 s ahead, and back again.
+
+    No slot is missed or fired twice, and no running task is taken from its worker.
+    """
+    lab.lease_seconds = 6
+    clock = FakeClock(lab.folder / "clock")
+    with clock.in_own_environment():
+        lab.start_redis()
+    lab.variables |= clock.variables
+    lab.workers(2)
+    publisher = lab.publisher()
+    lab.beat("beat").wait_ready()
+    start = first_slot(lab)
+    for _ in range(lab.size(short=1, long=10)):
+        (number,) = lab.publish(publisher, 1, arguments=[5.0])
+        lab.wait_started(number)
+        time.sleep(1)
+        clock.step(20)
+        time.sleep(6)
+        clock.step(0)
+        time.sleep(22)
+    lab.mark_fault()
+    slots = lab.slots(start, time.time() - PERIOD_SECONDS)
+    lab.settle(20, expected=slots)
+    names = [*slots, *map(str, lab.witness.times("acknowledged"))]
+    outcome = started_once(lab.outcome("clock-step", 10, expected=names))
+    if not outcome.lost:
+        outcome.recovery_seconds = time.time() - lab.fault_at  # their clocks tell nothing
+    return outcome
+
+
+def started_once(outcome: Outcome) -> Outcome:
+    """Make it a failure that a task was started again."""
+    if outcome.repeated:
+        outcome.problems.append(f"{outcome.repeated} started again")
+    return outcome
+
+
+class FakeClock:
+    """A clock for processes that can be set while they run, by libfaketime."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        libraries = list(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+        if not libraries:
+            raise HarnessError("libfaketime is not here: apt install faketime")
+        self.variables = {
+            "LD_PRELOAD": str(libraries[0]),
+            "FAKETIME_TIMESTAMP_FILE": str(file),
+            "FAKETIME_NO_CACHE": "1",
+            # Time-outs go on being right, as they do when a real clock is set.
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+        self.step(0)
+
+    def step(self, seconds: int) -> None:
+        """Set the clock to the true time and so many seconds."""
+        new = self.file.with_suffix(".new")
+        new.write_text(f"{seconds:+d}s\n")
+        new.replace(self.file)
+
+    @contextlib.contextmanager
+    def in_own_environment(self) -> Iterator[None]:
+        """Give the clock to what is started with this process' own environment."""
+        os.environ.update(self.variables)
+        try:
+            yield
+        finally:
+            for name in self.variables:
+                del os.environ[name]

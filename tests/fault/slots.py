@@ -1,7 +1,6 @@
 """A schedule of a few seconds, with slots that everybody can compute from the clock alone."""
 
 import math
-import time
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -45,12 +44,6 @@ def slot_of(timestamp: float) -> str:
     return f"slot {math.floor(timestamp / PERIOD_SECONDS) * PERIOD_SECONDS}"
 
 
-def slots_between(start: float, end: float) -> list[str]:
-    """Return the names of the slots that begin within a span of time."""
-    first = math.ceil(start / PERIOD_SECONDS)
-    return [f"slot {number * PERIOD_SECONDS}" for number in range(first, int(end) // 2 + 1)]
-
-
-def now_slot() -> str:
-    """Return the slot of this moment."""
-    return slot_of(time.time())
+def planned_times(start: float, end: float) -> list[int]:
+    """Return the planned times in a span of time; all in seconds since 1970."""
+    return list(range(math.ceil(start / PERIOD_SECONDS) * PERIOD_SECONDS, int(end), PERIOD_SECONDS))

@@ -13,7 +13,7 @@ from typing import Any
 from celery import Celery, Task, signals
 from kombu import Exchange, Queue
 
-from tests.fault.slots import ENTRY, EverySlot, now_slot
+from tests.fault.slots import ENTRY, EverySlot, slot_of
 from tests.fault.witness import witness
 
 QUEUES = ("maintenance", "analytics")
@@ -49,7 +49,7 @@ app.conf.update(
 def name_the_slot(sender: str = "", headers: Any = None, **_: Any) -> None:
     """Stock beat does not say which slot it fires: take that of the moment."""
     if sender == "nova.fault.slot":
-        headers["fault_slot"] = now_slot()
+        headers["fault_slot"] = slot_of(time.time())
 
 
 @app.task(name="nova.fault.work")  # type: ignore[untyped-decorator]

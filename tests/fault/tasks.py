@@ -9,7 +9,7 @@ from celery import signals
 
 from nova.celery_app import app
 from nova.runtime.task import NovaTask
-from tests.fault.slots import ENTRY, EverySlot, now_slot
+from tests.fault.slots import ENTRY, EverySlot
 from tests.fault.witness import witness
 
 app.conf.beat_schedule = {
@@ -20,18 +20,14 @@ app.conf.beat_schedule = {
     }
 }
 app.conf.beat_max_loop_interval = 1
+app.conf.nova_beat_catch_up = {ENTRY: "all"}
+
+GOVERNANCE_TASK = "nova.governance.run_governance_task"
 
 
 def commit_effect(task: NovaTask, name: int | str) -> None:
     """Have the effect that the harness counts. The one place where tasks here have any."""
     witness().effect(name)
-
-
-@signals.before_task_publish.connect  # type: ignore[untyped-decorator]  # celery ships no types
-def name_the_slot(sender: str = "", headers: Any = None, **_: Any) -> None:
-    """Name the slot that beat fires."""
-    if sender == "nova.fault.slot":
-        headers["fault_slot"] = now_slot()
 
 
 @app.task(name="nova.fault.work", bind=True)  # type: ignore[untyped-decorator]
@@ -55,7 +51,23 @@ def poison(self: NovaTask, number: int) -> None:
 def slot(self: NovaTask) -> None:
     """Count the slot that it was fired for."""
     notes = witness()
-    name = self.request.get("fault_slot")
+    name = self.request.id  # made of entry and planned time
     notes.started(name)
     commit_effect(self, name)
     notes.finished(name)
+
+
+@signals.task_prerun.connect  # type: ignore[untyped-decorator]
+def note_start(task_id: str, task: NovaTask, **_: Any) -> None:
+    """Count the starts of runs that the API triggers, by their ids."""
+    if task.name == GOVERNANCE_TASK:
+        witness().started(task_id)
+
+
+@signals.task_success.connect  # type: ignore[untyped-decorator]
+def note_success(sender: NovaTask, **_: Any) -> None:
+    """Count the runs that the API triggers and that succeed, by their ids."""
+    if sender.name == GOVERNANCE_TASK:
+        notes = witness()
+        notes.effect(sender.request.id)
+        notes.finished(sender.request.id)
