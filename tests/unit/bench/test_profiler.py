@@ -44,7 +44,7 @@ def test_shares_tell_main_process_and_children_apart() -> None:
         f"{main};{child};{WORKLOOP};{TRACE};{STORE};{REDIS} 5\n",
     ]
     found = shares(lines)
-    assert found["main", "hand over, take back"] == pytest.approx((1 / 8, 0))
+    assert found["main", "other"] == pytest.approx((1 / 8, 0))
     assert found["children", "result: started"] == pytest.approx((7 / 8, 5 / 8))
     assert sum(share for share, _ in found.values()) == pytest.approx(1)
 
