@@ -133,12 +133,16 @@ class ClaimMachine(RuleBasedStateMachine):
         worker = self.workers[number]
         if worker.is_frozen:
             return
+        items = [item for other in self.workers + self.dead for item in other.held.values()]
+        running = {item.task_id for item in items if self.is_current(item)}
         claimed, _ = worker.claims.claim(queues, wanted)
         assert len(claimed) <= wanted
         worker.held |= {item.token: item for item in claimed}
         for item in claimed:
             assert item.starts <= STARTS_ALLOWED
             assert not self.is_done(item.task_id), "a copy of a task that is done was started"
+            assert item.task_id not in running, "a copy of a task that runs was started"
+            running.add(item.task_id)
 
     @rule(number=st.integers(0, WORKERS - 1), queue=st.sampled_from(QUEUES))
     def wait_for_message(self, number: int, queue: str) -> None:
@@ -229,6 +233,16 @@ class ClaimMachine(RuleBasedStateMachine):
                 queue, self.workers[number].claims.owner.inbox(queue), "RIGHT", "LEFT"
             )
             self.leave(number, forget)
+
+    @rule(number=st.integers(0, WORKERS - 1), queue=st.sampled_from(QUEUES))
+    def die_with_a_message_in_the_inbox(self, number: int, queue: str) -> None:
+        """Redis moved a message, and the worker never came to know."""
+        self.wait_for_message(number, queue)
+        if queue in self.workers[number].waiting:
+            self.crash(number)
+            worker = self.dead[-1]
+            self.client.lmove(queue, worker.claims.owner.inbox(queue), "RIGHT", "LEFT")
+            worker.waiting.discard(queue)
 
     @rule(number=st.integers(0, WORKERS - 1), queue=st.sampled_from(QUEUES))
     def children_die_again_and_again(self, number: int, queue: str) -> None:
