@@ -251,7 +251,7 @@ class Claimer:
         claimed, aside = read_claim(answer)
         wanted, self._wanted = self._wanted, 0
         # A claim looks into the inboxes first.
-        self._arrived -= {item.queue for item in [*claimed, *aside]}
+        self._arrived -= {item.queue for item in claimed} | {item.queue for item in aside}
         # First of all, so that none is forgotten when one cannot be delivered.
         for message in claimed:
             self._channel.take_note(message)

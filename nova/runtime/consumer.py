@@ -1,4 +1,4 @@
-"""The worker's consumer: what happens to claims when a connection is lost and when a worker stops."""
+"""The worker's consumer: what becomes of claims when a connection is lost or a worker stops."""
 
 import logging
 from typing import Any

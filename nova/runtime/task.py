@@ -7,11 +7,16 @@ from celery.exceptions import Reject
 
 from nova.errors import UnavailableError
 from nova.queues import queue_of_task
+from nova.runtime.request import Deferred
+
+#: A task whose retry Redis did not take comes back after so many seconds.
+DEFER_SECONDS = 30.0
 
 
 class NovaTask(Task):  # type: ignore[misc]  # celery ships no types
     """Task whose time limits come from the queue table and which retries when Redis is away."""
 
+    Request = "nova.runtime.request:NovaRequest"
     autoretry_for = (UnavailableError,)
     max_retries = 5
     retry_backoff = True
@@ -23,13 +28,15 @@ class NovaTask(Task):  # type: ignore[misc]  # celery ships no types
 
         Raises:
             celery.exceptions.Retry: it was published.
-            celery.exceptions.Reject: it could not be; the message goes back to its queue. Celery
-                would drop it, and with a Redis that is away the run would be lost.
+            Deferred: it could not be; the message itself comes back. Celery would drop it, and
+                with a Redis that is away the run would be lost.
         """
         try:
             return super().retry(*args, **kwargs)
+        except Deferred:
+            raise
         except Reject as error:
-            raise Reject(error.reason, requeue=True) from error
+            raise Deferred(str(error.reason), DEFER_SECONDS) from error
 
     @classmethod
     def on_bound(cls, app: Any) -> None:
