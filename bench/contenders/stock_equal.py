@@ -26,7 +26,6 @@ EQUAL: dict[str, Any] = {
     "task_reject_on_worker_lost": True,
     "task_track_started": True,
     "task_ignore_result": False,
-    "worker_cancel_long_running_tasks_on_connection_loss": True,
     "worker_prefetch_multiplier": 1,
     "worker_max_tasks_per_child": 100,
     "worker_direct": True,
