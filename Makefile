@@ -43,6 +43,14 @@ check: venv  ## Lint, types, unit and contract tests: seconds
 integration: venv  ## Tests on a real Redis with real processes
 	@$(BIN)/pytest --quiet tests/integration
 
+.PHONY: fault-short
+fault-short: venv  ## Kill, freeze and cut off what runs, and count: minutes
+	@$(BIN)/pytest --quiet -n 2 tests/fault
+
+.PHONY: fault
+fault: venv  ## The same for hours, Nova and stock Celery; writes docs/reliability.md
+	@$(BIN)/python -m tests.fault --page --long $(FAULT_OPTIONS)
+
 SCENARIOS := default fleet
 # Whatever happens to a scenario, Ctrl-C included, its hosts go.
 DESTROY := for name in $(SCENARIOS); do $(BIN)/python -m scripts.lab destroy molecule-$$name; done
@@ -58,6 +66,7 @@ test:  ## Everything, on a machine with nothing prepared
 	@trap 'scripts/bootstrap.sh --stop-engine' EXIT; \
 	    $(MAKE) --no-print-directory check && \
 	    $(MAKE) --no-print-directory integration && \
+	    $(MAKE) --no-print-directory fault-short && \
 	    $(MAKE) --no-print-directory molecule
 
 # --- Numbers

@@ -2,7 +2,7 @@
 # Installs what this Debian or Ubuntu machine lacks, and says for each package why it is needed.
 # Usage: scripts/bootstrap.sh [--tools check|test|fleet]   check: lint, types, unit tests
 #                                                          fleet: check + the lab (Docker, SSH)
-#                                                          test:  fleet + a Redis server
+#                                                          test:  fleet + Redis, faketime
 #        scripts/bootstrap.sh --stop-engine                stop the Docker engine started from here
 # Needs root or sudo only if something is missing. What is there already is used as it is.
 set -euo pipefail
@@ -55,6 +55,8 @@ has_redis() {
 engine_answers() { docker version || as_root docker version; }
 has_engine() { has docker && { has dockerd || engine_answers; }; }
 
+has_faketime() { ls /usr/lib/*/faketime/libfaketimeMT.so.1; }
+
 list_missing() {
     need python3-venv "runs Nova's tools in an environment of their own (.venv)" has_python
     [ "$1" = fleet ] || need systemd "systemd-analyze checks the units" has systemd-analyze
@@ -63,6 +65,7 @@ list_missing() {
     need debootstrap "makes the hosts' image where no Docker registry answers" has debootstrap
     need openssh-client "Ansible reaches lab hosts over SSH" has ssh-keygen
     [ "$1" = fleet ] && return
+    need faketime "the fault tests set the clocks of processes" has_faketime
     need redis-server "the integration tests run on a real Redis 7 or newer" has_redis
 }
 

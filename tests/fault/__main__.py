@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.status import Status
 
 from tests.fault.harness import NOVA, STOCK, Outcome, Side, run
-from tests.fault.report import machine, screen_table
+from tests.fault.processes import ROOT
+from tests.fault.report import PAGE, machine, page, screen_table
 from tests.fault.scenarios import SCENARIOS
 
 console = Console(highlight=False, stderr=True)
@@ -22,9 +23,16 @@ def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.fault", description=__doc__)
     parser.add_argument("--stock", action="store_true", help="stock Celery in place of Nova")
-    parser.add_argument("--long", action="store_true", help="the long forms, for hours")
+    parser.set_defaults(long=False)
+    parser.add_argument("--long", action="store_true", help="the long forms: hours")
+    parser.add_argument(
+        "--short", dest="long", action="store_false", help="the short forms: minutes (default)"
+    )
     parser.add_argument(
         "--only", nargs="+", metavar="NAME", choices=SCENARIOS, help="these scenarios only"
+    )
+    parser.add_argument(
+        "--page", action="store_true", help="run both sides and write docs/reliability.md"
     )
     parser.add_argument("--json", action="store_true", help="print the ledger as JSON")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the logs there")
@@ -45,6 +53,16 @@ def run_all(side: Side, names: list[str], is_long: bool, keep: Path | None) -> l
     return outcomes
 
 
+def write_page(names: list[str], options: argparse.Namespace) -> int:
+    """Run both sides and write docs/reliability.md; the exit code is about Nova alone."""
+    results = {
+        side.name: run_all(side, names, options.long, options.keep) for side in (NOVA, STOCK)
+    }
+    PAGE.write_text(page(results, options.long))
+    console.print(f"written: {PAGE.relative_to(ROOT)}")
+    return 0 if all(outcome.passed for outcome in results[NOVA.name]) else 1
+
+
 def _say(status: Status, title: str, text: str) -> None:
     status.update(f"{title}: {text}")
 
@@ -56,8 +74,11 @@ def main() -> int:
         signal.signal(number, lambda *_: sys.exit(130))  # everything is ended on the way out
     if options.keep:
         options.keep.mkdir(parents=True, exist_ok=True)
+    names = options.only or list(SCENARIOS)
+    if options.page:
+        return write_page(names, options)
     side = STOCK if options.stock else NOVA
-    outcomes = run_all(side, options.only or list(SCENARIOS), options.long, options.keep)
+    outcomes = run_all(side, names, options.long, options.keep)
     if options.json:
         print(json.dumps([dataclasses.asdict(outcome) for outcome in outcomes], indent=2))
     else:

@@ -290,7 +290,7 @@ class Lab:
         """
         self.say("settling")
         with contextlib.suppress(HarnessError):
-            wait_for(lambda: self._is_settled(expected), "settled", seconds)
+            wait_for(lambda: self._is_settled(expected), "settled", seconds, pause_seconds=0.25)
 
     def _is_settled(self, expected: Iterable[str]) -> bool:
         try:

@@ -18,7 +18,9 @@ class HarnessError(Exception):
     """The harness itself could not do what a scenario needs; nothing is proven."""
 
 
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 30.0) -> float:
+def wait_for(
+    condition: Callable[[], object], what: str, seconds: float = 30.0, pause_seconds: float = 0.02
+) -> float:
     """Poll until the condition holds; return the seconds that it took.
 
     Raises:
@@ -28,7 +30,7 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = 30.0) 
     while not condition():
         if time.monotonic() - begin > seconds:
             raise HarnessError(f"{what}: not within {seconds:.0f} s")
-        time.sleep(0.02)
+        time.sleep(pause_seconds)
     return time.monotonic() - begin
 
 
