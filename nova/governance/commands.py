@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from rich.markup import escape
 from rich.table import Table
 
-from nova.errors import InputError, UnavailableError
+from nova.errors import InputError, UnavailableError, UnconfirmedPublishError
 from nova.governance.models import Flag, Override, Report, Verdict
 from nova.settings import get_settings
 from nova.store import connect, redis_errors
@@ -298,10 +298,20 @@ def trigger_governance(
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end.")] = False,
     timeout: Annotated[float, typer.Option(min=1, help="Most seconds to wait.")] = 300,
+    task_id: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="Publish under this id, say one that was not confirmed; it runs once.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score all channels now."""
-    task = _publish(auto_actions)
+    if task_id is not None and not 1 <= len(task_id) <= 200:
+        raise InputError("--task-id takes 1 to 200 characters")
+    task = _publish(auto_actions, task_id)
     # At once: whoever interrupts the waiting still knows the id.
     typer.echo(f"task {task.id}", err=as_json)
     answer: dict[str, Any] = {"task_id": task.id}
@@ -316,22 +326,18 @@ def trigger_governance(
         typer.echo(f"when it has run: nova report show {task.id}")
 
 
-def _publish(auto_actions: bool | None) -> Any:
-    from kombu.exceptions import OperationalError
-
+def _publish(auto_actions: bool | None, task_id: str | None) -> Any:
     import nova.celery_app
     from nova.governance.tasks import run_governance_task
 
-    settings = get_settings()
     nova.celery_app.app.set_current()
     try:
-        with redis_errors(settings):
-            return run_governance_task.apply_async(kwargs={"auto_actions": auto_actions})
-    except OperationalError as error:
-        raise UnavailableError(
-            f"Redis at {settings.redis_location} does not answer: {error}; "
-            "is it running, and is REDIS_URL right?"
-        ) from error
+        return run_governance_task.apply_async(
+            kwargs={"auto_actions": auto_actions}, task_id=task_id
+        )
+    except UnconfirmedPublishError as error:
+        repeat = f"nova trigger governance --task-id {error.task_id}"
+        raise UnavailableError(f"{error}: {repeat}") from error
 
 
 def _result(task: Any, timeout_seconds: float) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any, TypeVar, cast
 
 import redis
+from redis.client import Pipeline
 
 from nova.errors import NotFoundError
 from nova.governance.enforcement import Plan
@@ -29,6 +30,9 @@ BATCH = 10_000
 STAGING_EXPIRES_SECONDS = 3600
 
 T = TypeVar("T")
+#: Sends recorded commands: the effects, the report they make visible, and a pipeline that watches
+#: what they were computed from.
+Commit = Callable[[Pipeline, Report, Pipeline], None]
 
 
 class Staging:
@@ -87,48 +91,63 @@ def staging(client: redis.Redis, report_id: str) -> Iterator[Staging]:
         raise
 
 
+def commit_plainly(effects: Pipeline, _: Report, transaction: Pipeline) -> None:
+    """Commit in a transaction, for a run that is no task."""
+    transaction.multi()
+    for arguments, options in effects.command_stack:
+        transaction.execute_command(*arguments, **options)  # type: ignore[no-untyped-call]
+    transaction.execute()
+
+
 def publish(
     client: redis.Redis,
     place: Staging,
     plan: Callable[[Mapping[str, ChannelStatus]], Plan],
     build: Callable[[Plan], Report],
+    *,
     retention: timedelta,
+    commit: Commit,
 ) -> Report:
-    """Make a report visible, and its actions effective, in one transaction.
+    """Make a report visible, and its actions effective, in one step.
 
-    The actions are planned from the statuses as they are when the transaction begins; when
-    another run changes them meanwhile, they are planned again. So an action is taken once,
-    however often and on however many workers a task runs.
+    The actions are planned from the statuses as they are when the step begins; when another run
+    changes them meanwhile, they are planned again.
     """
 
-    def commit(pipe: Any) -> Report:
-        stored = pipe.hgetall(Keys.GOVERNANCE_STATUS)
+    def attempt(transaction: Any) -> Report:
+        stored = transaction.hgetall(Keys.GOVERNANCE_STATUS)
         statuses = {c.decode(): ChannelStatus.model_validate_json(s) for c, s in stored.items()}
         decided = plan(statuses)
         report = build(decided)
-        oldest = (report.generated_at - retention).timestamp()
-        pipe.multi()
-        place.rename(pipe, retention)
-        pipe.set(Keys.governance_report(report.id), report.model_dump_json(), ex=retention)
-        pipe.zadd(Keys.GOVERNANCE_REPORTS, {report.id: report.generated_at.timestamp()})
-        pipe.zremrangebyscore(Keys.GOVERNANCE_REPORTS, "-inf", oldest)
-        for action in decided.new:
-            status = ChannelStatus(
-                channel=action.channel,
-                status=action.status,
-                since=report.generated_at,
-                report=report.id,
-            )
-            pipe.hset(Keys.GOVERNANCE_STATUS, action.channel, status.model_dump_json())
+        effects = client.pipeline()
+        place.rename(effects, retention)
+        _record(effects, report, decided, retention)
+        commit(effects, report, transaction)
         return report
 
-    return _transaction(client, commit, Keys.GOVERNANCE_STATUS)
+    return _transaction(client, attempt, Keys.GOVERNANCE_STATUS)
 
 
-def _transaction(client: Any, commit: Callable[[Any], T], *watched: str) -> T:
-    """Run `commit` with a pipeline until no watched key changed while it ran."""
-    result: T = client.transaction(commit, *watched, value_from_callable=True)
+def _transaction(client: Any, attempt: Callable[[Any], T], *watched: str) -> T:
+    """Try until no watched key changed meanwhile."""
+    result: T = client.transaction(attempt, *watched, value_from_callable=True)
     return result
+
+
+def _record(effects: Pipeline, report: Report, decided: Plan, retention: timedelta) -> None:
+    """Record the commands that store the summary and the statuses of the channels acted on."""
+    oldest = (report.generated_at - retention).timestamp()
+    effects.set(Keys.governance_report(report.id), report.model_dump_json(), ex=retention)
+    effects.zadd(Keys.GOVERNANCE_REPORTS, {report.id: report.generated_at.timestamp()})
+    effects.zremrangebyscore(Keys.GOVERNANCE_REPORTS, "-inf", oldest)
+    for action in decided.new:
+        status = ChannelStatus(
+            channel=action.channel,
+            status=action.status,
+            since=report.generated_at,
+            report=report.id,
+        )
+        effects.hset(Keys.GOVERNANCE_STATUS, action.channel, status.model_dump_json())
 
 
 def list_reports(client: redis.Redis, offset: int = 0, limit: int = 20) -> ReportPage:

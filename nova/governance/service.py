@@ -35,7 +35,15 @@ from nova.governance.overrides import (
     set_override,
 )
 from nova.governance.policy import Policy, load_policy, policy_source
-from nova.governance.reports import get_report, list_channels, list_reports, publish, staging
+from nova.governance.reports import (
+    Commit,
+    commit_plainly,
+    get_report,
+    list_channels,
+    list_reports,
+    publish,
+    staging,
+)
 from nova.governance.scoring import FLAGS, Scores, score_channels
 from nova.governance.window import ChannelWindow, load_window
 from nova.settings import Settings
@@ -64,6 +72,7 @@ def run_governance(
     settings: Settings,
     report_id: str,
     auto_actions: bool | None = None,
+    commit: Commit = commit_plainly,
 ) -> Report | None:
     """Judge all channels and store the report; None, and nothing stored, without any metrics.
 
@@ -74,6 +83,7 @@ def run_governance(
         settings: where the policy is, and how long reports are kept.
         report_id: id of the task that runs.
         auto_actions: whether flags become actions in this run; None leaves it to the policy.
+        commit: makes the report visible; a task's goes through the ledger.
 
     Raises:
         ConfigurationError: the policy is wrong, or the window needs more memory than it allows.
@@ -103,7 +113,7 @@ def run_governance(
     with staging(client, report_id) as place:
         place.write(judgement.all_scores(), judgement.noted())
         retention = timedelta(days=settings.report_retention_days)
-        report = publish(client, place, plan, build, retention)
+        report = publish(client, place, plan, build, retention=retention, commit=commit)
     logger.info("governance report %s: %s", report.id, report.enforcement.note)
     return report
 

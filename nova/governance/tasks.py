@@ -3,8 +3,11 @@
 from typing import Any
 
 from celery import shared_task
+from redis.client import Pipeline
 
+from nova.governance.models import Report
 from nova.governance.service import run_governance
+from nova.runtime.ledger import Run
 from nova.runtime.task import NovaTask
 from nova.settings import get_settings
 from nova.store import connect, redis_errors
@@ -21,9 +24,18 @@ def run_governance_task(self: NovaTask, auto_actions: bool | None = None) -> dic
     """
     settings = get_settings()
     with redis_errors(settings), connect(settings) as client:
-        report = run_governance(client, settings, self.request.id, auto_actions)
+        run = Run(self, client)
+
+        def commit(effects: Pipeline, report: Report, transaction: Pipeline) -> None:
+            run.commit(effects, _result(report), transaction=transaction)
+
+        report = run_governance(client, settings, run.task_id, auto_actions, commit)
     if report is None:
         return {"report_id": None, "message": "no channel metrics yet: nothing to judge"}
+    return _result(report)
+
+
+def _result(report: Report) -> dict[str, Any]:
     return {
         "report_id": report.id,
         "window": {"start": str(report.window.start), "end": str(report.window.end)},

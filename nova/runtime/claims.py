@@ -212,14 +212,14 @@ class ClaimCalls:
         )
 
     def commit(
-        self, token: str, task_id: str, detail: str, commands: Iterable[Sequence[Word]]
+        self, token: str, task_id: str, commands: Iterable[Sequence[Word]], slice_name: str = ""
     ) -> ScriptCall:
-        """Run Redis commands and mark the run done, if the token still holds it."""
+        """Run Redis commands and mark the run, or a slice of it, done."""
         words = [word for command in commands for word in (len(command), *command)]
         return ScriptCall(
             name="commit",
             keys=[f"{Keys.RUN_PREFIX}{task_id}", Keys.HELD],
-            args=[token, detail, *words],
+            args=[token, slice_name, *words],
         )
 
 
@@ -282,14 +282,11 @@ class Claims:
         return moved
 
     def commit(
-        self,
-        token: str,
-        task_id: str,
-        commands: Iterable[Sequence[Word]],
-        detail: str = "committed",
-    ) -> bool:
-        """Make effects visible and the run done; False if the run is not the token's any more."""
-        return bool(self._run(self.calls.commit(token, task_id, detail, commands)))
+        self, token: str, task_id: str, commands: Iterable[Sequence[Word]], slice_name: str = ""
+    ) -> str:
+        """Make effects visible; return `committed`, `before` or `stale`, see lua/commit.lua."""
+        call = self.calls.commit(token, task_id, commands, slice_name)
+        return _text(self._run(call))
 
     def _run(self, call: ScriptCall) -> Any:
         if call.name not in self._scripts:

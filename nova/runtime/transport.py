@@ -7,12 +7,9 @@ and broadcasts go kombu's way.
 
 import logging
 from collections.abc import Sequence
-from queue import Empty
 from typing import Any
 
-import redis
 from kombu.transport import redis as kombu_redis
-from kombu.transport.virtual import QoS as VirtualQoS
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 from kombu.utils.scheduling import cycle_by_name
@@ -26,12 +23,15 @@ from nova.runtime.claims import (
     SetAside,
 )
 from nova.runtime.holdings import HOLDINGS, Holdings
+from nova.runtime.ledger import TOKEN_HEADER
+from nova.runtime.publishing import PublishingChannelMixin
+from nova.runtime.sentinel import SentinelChannel
 from nova.runtime.transient import is_transient
+from nova.runtime.unix_socket import UnixSocketMixin
+from nova.settings import SENTINEL_PORT
 
 logger = logging.getLogger(__name__)
 
-#: Header under which a task finds the token of its claim.
-TOKEN_HEADER = "nova_token"  # noqa: S105  # no secret
 #: What stock workers hold comes back after stock's hour.
 STOCK_VISIBILITY_SECONDS = 3600
 
@@ -228,7 +228,7 @@ class ClaimingChannel(kombu_redis.Channel):  # type: ignore[misc]
                 self.claimer.close(claims)
 
 
-class Channel(ClaimingChannel):
+class Channel(PublishingChannelMixin, UnixSocketMixin, ClaimingChannel):
     """The channel for one Redis server."""
 
 
@@ -236,10 +236,21 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
     """The transport for one Redis server; `broker_transport` in Celery's configuration."""
 
     Channel = Channel
+    supports_batch_publish = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.cycle = Poller()
 
 
-__all__ = ["Channel", "Empty", "Poller", "QoS", "Transport", "VirtualQoS", "redis"]
+class SentinelClaimingChannel(PublishingChannelMixin, ClaimingChannel, SentinelChannel):
+    """The channel for a group of Redis servers that sentinels watch."""
+
+    from_transport_options = (*SentinelChannel.from_transport_options, "lease_seconds")
+
+
+class SentinelTransport(Transport):
+    """The transport for a group of Redis servers that sentinels watch."""
+
+    Channel = SentinelClaimingChannel
+    default_port = SENTINEL_PORT

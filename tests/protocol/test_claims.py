@@ -182,13 +182,28 @@ class ClaimMachine(RuleBasedStateMachine):
             self.commit_and_check(worker, item)
             self.commit_and_check(worker, item)
 
+    @rule(data=st.data(), number=st.integers(1, 2))
+    def commit_slice(self, data: st.DataObject, number: int) -> None:
+        """A run makes the effect of one slice visible, which is there once whoever does it."""
+        worker, item = self.draw_claim(data)
+        if item is None:
+            return
+        may = self.is_current(item) and not self.is_done(item.task_id)
+        key = f"slice:{item.task_id}:{number}"
+        before = int(self.client.get(key) or 0)
+        status = worker.claims.commit(item.token, item.task_id, [["INCR", key]], f"n{number}")
+        assert (status == "committed") == (may and not before)
+        assert int(self.client.get(key) or 0) == (1 if may else before)
+
     def commit_and_check(self, worker: Worker, item: ClaimedMessage) -> None:
-        is_current = self.is_current(item)
-        was_done = self.is_done(item.task_id)
-        committed = worker.claims.commit(
-            item.token, item.task_id, [["INCR", f"effect:{item.task_id}"]]
-        )
-        assert committed == (is_current and not was_done)
+        run = self.run_key(item.task_id)
+        if self.is_done(item.task_id):
+            is_own = self.client.hget(run, "done_by") == item.token.encode()
+            expected = "before" if is_own else "stale"
+        else:
+            expected = "committed" if self.is_current(item) else "stale"
+        effect = ["INCR", f"effect:{item.task_id}"]
+        assert worker.claims.commit(item.token, item.task_id, [effect]) == expected
 
     @rule(
         data=st.data(),

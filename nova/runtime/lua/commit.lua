@@ -1,15 +1,26 @@
--- Makes the effects of a run visible and marks it done, if the run is still the token's.
+-- Makes effects of a run visible, if the run is still the token's: all of them, and marks the run
+-- done; or those of one slice, and marks the slice.
 --
 -- KEYS  1 the run, 2 held messages
--- ARGV  1 token, 2 how it ended, then the commands: number of words, words
+-- ARGV  1 token, 2 name of the slice, empty for the end of the run, then the commands: number of
+--       words, words
 --
--- Returns 1; 0 when the token is not the holder (any more), or the run is done already. A command
--- that Redis refuses for lack of memory is refused before anything is written: with done unset.
+-- Returns 'committed'; 'before' if this token has committed the same already (its answer was lost),
+-- or anybody the slice; 'stale' if the run is another's by now, or done by another. A command that
+-- Redis refuses for lack of memory is refused before anything is written.
 local run, held = KEYS[1], KEYS[2]
-local token = ARGV[1]
-local state = redis.call('HMGET', run, 'holder', 'done')
-if state[1] ~= token or state[2] or redis.call('HEXISTS', held, token) == 0 then
-  return 0
+local token, slice = ARGV[1], ARGV[2]
+local slice_field = 'slice:' .. slice
+local state = redis.call('HMGET', run, 'holder', 'done', 'done_by', slice_field)
+local holder, done, done_by, slice_done = state[1], state[2], state[3], state[4]
+if done then
+  return done_by == token and 'before' or 'stale'
+end
+if holder ~= token or redis.call('HEXISTS', held, token) == 0 then
+  return 'stale'
+end
+if slice_done then
+  return 'before'
 end
 local i = 3
 while i <= #ARGV do
@@ -17,5 +28,10 @@ while i <= #ARGV do
   redis.call(unpack(ARGV, i + 1, i + words))
   i = i + words + 1
 end
-redis.call('HSET', run, 'done', string.format('%.3f %s', now(), ARGV[2]))
-return 1
+local time = string.format('%.3f', now())
+if slice == '' then
+  redis.call('HSET', run, 'done', time .. ' committed', 'done_by', token)
+else
+  redis.call('HSET', run, slice_field, time)
+end
+return 'committed'

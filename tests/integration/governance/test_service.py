@@ -30,11 +30,20 @@ PolicySettings = Callable[..., Settings]
 
 
 def run(
-    client: redis.Redis, settings: Settings, report_id: str = "run", auto: bool | None = None
+    client: redis.Redis,
+    settings: Settings,
+    report_id: str = "run",
+    auto: bool | None = None,
+    commit: reports.Commit = reports.commit_plainly,
 ) -> Report:
-    report = run_governance(client, settings, report_id, auto)
+    report = run_governance(client, settings, report_id, auto, commit)
     assert report is not None
     return report
+
+
+def die(*_: Any) -> None:
+    """In place of a commit: everything before it has happened."""
+    raise RuntimeError("killed")
 
 
 def keys_of_governance(client: redis.Redis) -> set[str]:
@@ -162,13 +171,12 @@ def test_a_run_that_dies_before_the_last_transaction_shows_and_leaves_nothing(
     """The large keys are written by then; nobody can see them, and they go away."""
     staged: set[str] = set()
 
-    def die(*_: Any) -> None:
+    def look_and_die(*_: Any) -> None:
         staged.update(keys_of_governance(client))
-        raise RuntimeError("killed")
+        die()
 
-    monkeypatch.setattr(service, "publish", die)
     with pytest.raises(RuntimeError, match="killed"):
-        run(client, settings, auto=True)
+        run(client, settings, auto=True, commit=look_and_die)
     assert len(staged) == 2, "scores and flags were written before"
     assert all(key.startswith("nova:governance:staging:") for key in staged)
     assert keys_of_governance(client) == set()
@@ -179,9 +187,8 @@ def test_what_a_killed_run_leaves_behind_expires_by_itself(
 ) -> None:
     """A kill -9 gives no chance to tidy up."""
     monkeypatch.setattr(reports.Staging, "remove", lambda self: None)
-    monkeypatch.setattr(service, "publish", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        run(client, settings)
+    with pytest.raises(RuntimeError, match="killed"):
+        run(client, settings, commit=die)
     left = keys_of_governance(client)
     assert len(left) == 2
     assert all(0 < client.ttl(key) <= reports.STAGING_EXPIRES_SECONDS for key in left)
@@ -192,9 +199,8 @@ def test_a_second_delivery_that_dies_leaves_the_first_report_whole(
 ) -> None:
     first = run(client, settings)
     scores = client.zrange(Keys.governance_scores("run"), 0, -1, withscores=True)
-    monkeypatch.setattr(service, "publish", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        run(client, settings)
+    with pytest.raises(RuntimeError, match="killed"):
+        run(client, settings, commit=die)
     assert get_report(client, "run") == first
     assert client.zrange(Keys.governance_scores("run"), 0, -1, withscores=True) == scores
 
