@@ -44,8 +44,9 @@ class QoS(kombu_redis.QoS):  # type: ignore[misc]  # kombu ships no types
 
     @property
     def holdings(self) -> Holdings:
-        """What this process holds."""
-        return HOLDINGS
+        """What the channel's process holds."""
+        holdings: Holdings = self.channel.holdings
+        return holdings
 
     def append(self, message: Any, delivery_tag: str) -> None:
         """Deliver a message; it was claimed before it came here."""
@@ -106,6 +107,8 @@ class ClaimingChannel(kombu_redis.Channel):  # type: ignore[misc]
     """A channel whose consumers claim what they get, unless they need no acknowledgement."""
 
     QoS = QoS
+    #: One for all channels of a process, for claims outlive a channel.
+    holdings: Holdings = HOLDINGS
     lease_seconds: float = ClaimCalls().lease_seconds
     # Sentinel, main line, a line for each queue, broadcasts, and some for synchronous commands.
     max_connections = 100
@@ -126,7 +129,7 @@ class ClaimingChannel(kombu_redis.Channel):  # type: ignore[misc]
         if not no_ack and queue not in self._fanout_queues:
             if self.claimer is None:
                 self.claimer = Claimer(
-                    self, HOLDINGS, self._claim_calls, self._deliver_claimed, is_transient
+                    self, self.holdings, self._claim_calls, self._deliver_claimed, is_transient
                 )
             if queue not in self.claimed_queues:
                 self.claimed_queues.append(queue)
@@ -150,7 +153,7 @@ class ClaimingChannel(kombu_redis.Channel):  # type: ignore[misc]
         if no_ack:
             return super().basic_get(queue, no_ack=True, **kwargs)
         with self.conn_or_acquire() as client:
-            claimed, _ = Claims(client, HOLDINGS.owner, self._claim_calls).claim([queue])
+            claimed, _ = Claims(client, self.holdings.owner, self._claim_calls).claim([queue])
         if not claimed:
             return None
         self.take_note(claimed[0])
@@ -167,7 +170,7 @@ class ClaimingChannel(kombu_redis.Channel):  # type: ignore[misc]
         """Hold a message that was claimed."""
         self._turns.rotate(message.queue)
         headers = loads(message.payload).get("headers") or {}
-        HOLDINGS.add(message, has_eta=bool(headers.get("eta")))
+        self.holdings.add(message, has_eta=bool(headers.get("eta")))
 
     def on_set_aside(self, item: SetAside) -> None:
         """Tell about a message that was found and not taken."""
@@ -185,7 +188,7 @@ class ClaimingChannel(kombu_redis.Channel):  # type: ignore[misc]
     def make_inboxes_known(self, inboxes: Sequence[str]) -> None:
         """Enter inboxes where the sweep looks for them."""
         with self.conn_or_acquire() as client:
-            Claims(client, HOLDINGS.owner, self._claim_calls).renew([], inboxes)
+            Claims(client, self.holdings.owner, self._claim_calls).renew([], inboxes)
 
     def call_back(self, client_id: int) -> None:
         """End a blocking move."""
@@ -197,7 +200,7 @@ class ClaimingChannel(kombu_redis.Channel):  # type: ignore[misc]
             self.connection._deliver(self._open(message), message.queue)
         else:
             # Cancelled while the claim was under way.
-            HOLDINGS.give_back(should_keep=lambda token: token != message.token)
+            self.holdings.give_back(should_keep=lambda token: token != message.token)
 
     @staticmethod
     def _open(message: ClaimedMessage) -> dict[str, Any]:
@@ -219,11 +222,11 @@ class ClaimingChannel(kombu_redis.Channel):  # type: ignore[misc]
             redis.RedisError: Redis does not answer; the sweep finds what stays behind.
         """
         with self.conn_or_acquire() as client:
-            claims = Claims(client, HOLDINGS.owner, self._claim_calls)
-            settlements = HOLDINGS.settlements()
+            claims = Claims(client, self.holdings.owner, self._claim_calls)
+            settlements = self.holdings.settlements()
             if settlements:
                 claims.settle(*settlements)
-                HOLDINGS.confirm(settlements)
+                self.holdings.confirm(settlements)
             if self.claimer is not None:
                 self.claimer.close(claims)
 

@@ -1,0 +1,330 @@
+"""The transport on a real Redis: consumers in this process, and workers where it takes one."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from kombu import Connection, Consumer, Exchange, Queue
+from kombu.transport import redis as kombu_redis
+
+from nova.runtime import transport
+from nova.runtime.claims import Claims, Owner
+from nova.runtime.holdings import Holdings
+from nova.store import Keys
+from tests.conftest import wait_until
+
+#: The answers of redis-py are typed for two protocols at once, which helps nobody here.
+Client = Any
+QUEUES = [Queue(name, Exchange(name), routing_key=name) for name in ("first", "second")]
+
+
+class OwnChannel(transport.Channel):
+    """A channel with holdings of its own, as in a process of its own."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.holdings = Holdings()
+        super().__init__(*args, **kwargs)
+
+
+class OwnTransport(transport.Transport):
+    """Nova's transport, as if each connection were another process."""
+
+    Channel = OwnChannel
+
+
+def drain(connection: Connection, seconds: float) -> None:
+    """Let the connection deliver what comes within a while."""
+    with suppress(TimeoutError):
+        connection.drain_events(timeout=seconds)
+
+
+class Process:
+    """What consumes in this test: a connection, what it got, and its event loop's turns."""
+
+    def __init__(self, connection: Connection, queues: list[Queue], prefetch: int) -> None:
+        self.connection = connection
+        self.channel = connection.channel()
+        self.messages: list[Any] = []
+        self.channel.basic_qos(0, prefetch, False)
+        consumer = Consumer(self.channel, queues, on_message=self.messages.append)
+        consumer.consume()
+
+    def turn(self, seconds: float = 0.01) -> None:
+        """Let the event loop go on for a while."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            drain(self.connection, 0.01)
+
+    def is_waiting(self) -> bool:
+        """Whether Redis knows that this process waits for messages of all its queues."""
+        self.turn()
+        claimer = self.channel.claimer
+        return bool(claimer is not None and claimer._all_wait())
+
+    def has(self, count: int) -> bool:
+        """Turn once; whether so many messages have come."""
+        self.turn()
+        return len(self.messages) >= count
+
+    def settle(self) -> None:
+        """Let Redis confirm everything that was acknowledged."""
+        wait_until(lambda: turned(self) and not self.channel.holdings.settlements())
+
+
+def turned(process: Process, seconds: float = 0.01) -> bool:
+    """Let an event loop go on, within a condition."""
+    process.turn(seconds)
+    return True
+
+
+Start = Callable[..., Process]
+
+
+@pytest.fixture
+def start(client: Client, redis_url: str) -> Iterator[Start]:
+    """Start to consume; connections are closed at the end."""
+    connections = []
+
+    def start(queues: list[Queue] = QUEUES, prefetch: int = 1) -> Process:
+        connection = Connection(redis_url, transport=OwnTransport)
+        connections.append(connection)
+        return Process(connection, queues, prefetch)
+
+    yield start
+    for connection in connections:
+        connection.close()
+
+
+@pytest.fixture
+def publish(client: Client, redis_url: str) -> Iterator[Callable[..., None]]:
+    """Publish as a stock client does."""
+    with Connection(redis_url) as connection:
+        producer = connection.Producer()
+
+        def publish(number: int, queue: str = "first", **options: Any) -> None:
+            producer.publish(
+                {"number": number},
+                exchange=queue,
+                routing_key=queue,
+                declare=QUEUES,
+                headers={"id": f"task-{number}", "task": "nova.trends.scan"},
+                **options,
+            )
+
+        yield publish
+
+
+def numbers(process: Process) -> list[int]:
+    return [message.payload["number"] for message in process.messages]
+
+
+def test_a_message_is_held_until_it_is_acknowledged(
+    start: Start, publish: Callable[..., None], client: Client
+) -> None:
+    """In kombu's keys, in kombu's form; afterwards nothing of it is left but the mark `done`."""
+    process = start()
+    publish(1)
+    wait_until(lambda: process.has(1))
+    [(token, value)] = client.hgetall(Keys.HELD).items()
+    assert token.startswith(b"nova:")
+    message, exchange, routing_key = json.loads(value)
+    assert (exchange, routing_key) == ("", "first")
+    assert message["headers"]["id"] == "task-1"
+    assert client.zscore(Keys.HELD_INDEX, token) == pytest.approx(time.time(), abs=60)
+    process.messages[0].ack()
+    process.settle()
+    assert not client.exists(Keys.HELD, Keys.HELD_INDEX)
+    assert client.hget(f"{Keys.RUN_PREFIX}task-1", "done") is not None
+
+
+def test_an_idle_consumer_is_woken_on_each_of_its_queues(
+    start: Start, publish: Callable[..., None]
+) -> None:
+    process = start()
+    for number, queue in enumerate(["second", "first", "second"]):
+        wait_until(process.is_waiting)
+        begin = time.monotonic()
+        publish(number, queue)
+        wait_until(lambda count=number + 1: process.has(count))
+        assert time.monotonic() - begin < 1.0
+        process.messages[-1].ack()
+    assert numbers(process) == [0, 1, 2]
+
+
+def test_a_busy_consumer_takes_nothing_that_others_could_run(
+    start: Start, publish: Callable[..., None], client: Client
+) -> None:
+    """Also not what Redis moves to it in the moment in which it becomes busy."""
+    busy, idle = start(), start()
+    wait_until(busy.is_waiting)
+    publish(1, "first")
+    publish(2, "second")
+    wait_until(lambda: busy.has(1))
+    wait_until(lambda: turned(busy) and idle.has(1))
+    assert sorted(numbers(busy) + numbers(idle)) == [1, 2]
+    publish(3)
+    wait_until(lambda: turned(busy, 0.2) and client.llen("first") == 1)
+    assert not client.keys("nova:inbox:*")
+
+
+def test_queues_have_their_turn_one_after_the_other(
+    start: Start, publish: Callable[..., None]
+) -> None:
+    """A queue that is full does not starve the other."""
+    for number in range(10):
+        publish(number, "first")
+    for number in range(10, 13):
+        publish(number, "second")
+    process = start()
+    for count in range(1, 7):
+        wait_until(lambda count=count: process.has(count))
+        process.messages[-1].ack()
+    assert sorted(numbers(process)) == [0, 1, 2, 10, 11, 12]
+
+
+def test_one_publish_wakes_one_of_many(
+    start: Start, publish: Callable[..., None], client: Client
+) -> None:
+    """Redis serves one waiting consumer; the others send nothing."""
+    processes = [start([QUEUES[0]]) for _ in range(10)]
+    for process in processes:
+        wait_until(process.is_waiting)
+    client.config_resetstat()
+    publish(1)
+    wait_until(lambda: any(process.has(1) for process in processes))
+    claims = client.info("commandstats")["cmdstat_evalsha"]["calls"]
+    assert claims == 1
+
+
+def test_a_full_redis_can_be_drained(
+    start: Start, publish: Callable[..., None], client: Client
+) -> None:
+    """Out of memory: waiting is refused, but claims, acknowledgements and returns work."""
+    for number in range(20):
+        publish(number)
+    process = start()
+    wait_until(lambda: process.has(1))
+    client.config_set("maxmemory", "1")
+    try:
+        for count in range(1, 20):
+            wait_until(lambda count=count: process.has(count))
+            process.messages[-1].ack()
+        wait_until(lambda: process.has(20))
+        process.messages[-1].reject(requeue=True)
+        wait_until(lambda: process.has(21))
+        process.messages[-1].ack()
+        process.settle()
+        assert sorted(set(numbers(process))) == list(range(20))
+    finally:
+        client.config_set("maxmemory", "0")
+    publish(99)
+    wait_until(lambda: process.has(22))
+
+
+def test_priorities_of_stock_publishers_are_read(
+    start: Start, publish: Callable[..., None]
+) -> None:
+    """kombu puts them into lists of their own; the best priority comes first."""
+    for number, priority in enumerate([9, 3, 0, 6]):
+        publish(number, priority=priority)
+    process = start()
+    for count in range(1, 5):
+        wait_until(lambda count=count: process.has(count))
+        process.messages[-1].ack()
+    assert numbers(process) == [2, 1, 3, 0]
+
+
+def test_a_stock_consumer_restores_what_nova_held(
+    start: Start, publish: Callable[..., None], client: Client, redis_url: str
+) -> None:
+    """After a way back to stock nothing of Nova's is stranded."""
+    process = start()
+    publish(1)
+    wait_until(lambda: process.has(1))
+    client.zadd(Keys.HELD_INDEX, {client.hkeys(Keys.HELD)[0]: 0})
+    with Connection(redis_url) as connection:
+        channel = connection.channel()
+        channel.qos.restore_visible(interval=1)
+        assert not client.exists(Keys.HELD)
+        [message] = [channel.basic_get("first")]
+        assert message.payload == {"number": 1}
+        message.ack()
+
+
+def test_stock_claims_keep_stocks_hour(
+    start: Start, publish: Callable[..., None], client: Client, redis_url: str
+) -> None:
+    """Nova leaves them alone for an hour, then restores them: stock may be gone by then."""
+    publish(1)
+    stock = Connection(redis_url)
+    channel = stock.channel()
+    assert channel.basic_get("first") is not None
+    channel.qos._delivered.clear()
+    [tag] = client.hkeys(Keys.HELD)
+    now = client.time()[0]
+    nova = start()
+    for age, is_restored in [(3590, False), (3610, True)]:
+        client.zadd(Keys.HELD_INDEX, {tag: now - age})
+        Claims(client, Owner("other@host")).sweep()
+        nova.channel.qos.restore_visible(interval=1)
+        assert bool(client.exists(Keys.HELD)) != is_restored
+    stock.close()
+    wait_until(lambda: nova.has(1))
+
+
+def test_a_consumer_that_needs_no_acknowledgement_goes_kombus_way(
+    client: Client, redis_url: str, publish: Callable[..., None]
+) -> None:
+    """Replies of the remote control are popped; nothing is recorded."""
+    got: list[Any] = []
+    publish(1)
+    with Connection(redis_url, transport=OwnTransport) as connection:
+        consumer = Consumer(connection.channel(), [QUEUES[0]], no_ack=True, on_message=got.append)
+        with consumer:
+            connection.drain_events(timeout=5)
+    assert len(got) == 1
+    assert not client.exists(Keys.HELD)
+
+
+def test_a_message_for_a_consumer_that_dies_waiting_is_swept(
+    start: Start, publish: Callable[..., None], client: Client
+) -> None:
+    """Redis moved it into an inbox, and nobody claimed it: it comes back after the lease."""
+    process = start()
+    wait_until(process.is_waiting)
+    publish(1)
+    wait_until(lambda: client.keys("nova:inbox:*"))
+    assert client.llen("first") == 0
+    other = Claims(client, Owner("other@host"))
+    other.sweep()
+    for inbox in client.zrange(Keys.INBOXES, 0, -1):
+        client.zincrby(Keys.INBOXES, -61, inbox)
+    client.hincrbyfloat(Keys.SWEEP, "not_before", -61)
+    other.sweep()
+    assert client.llen("first") == 1
+
+
+def test_basic_get_claims_as_well(
+    client: Client, redis_url: str, publish: Callable[..., None]
+) -> None:
+    publish(1)
+    with Connection(redis_url, transport=OwnTransport) as connection:
+        channel = connection.channel()
+        message = channel.basic_get("first")
+        assert message.payload == {"number": 1}
+        assert client.hlen(Keys.HELD) == 1
+        assert channel.basic_get("first") is None
+        message.ack()
+        channel.leave()
+    assert not client.exists(Keys.HELD)
+
+
+def test_kombus_own_transport_is_what_this_one_stands_on() -> None:
+    """If kombu renames what is overridden here, this test tells, and not a lost message."""
+    for name in ("_basic_cancel", "basic_consume", "basic_get", "active_queues", "conn_or_acquire"):
+        assert hasattr(kombu_redis.Channel, name)
+    for name in ("on_poll_start", "on_readable", "maybe_restore_messages", "_register"):
+        assert hasattr(kombu_redis.MultiChannelPoller, name)
