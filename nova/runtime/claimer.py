@@ -23,6 +23,7 @@ from nova.runtime.claims import (
     Claims,
     ScriptCall,
     Settlement,
+    queue_of_inbox,
     read_claim,
 )
 from nova.runtime.holdings import Holdings
@@ -146,8 +147,9 @@ class Claimer:
         self._shas: dict[str, str] = {}
         self._sent_settlements: list[Settlement] = []
         self._wanted = 0
-        #: Queues of which Redis has moved a message into the inbox, unclaimed so far.
-        self._arrived: set[str] = set()
+        #: Queues of which Redis has moved a message into the inbox, unclaimed so far; at first
+        #: those of the connection before this one, when there was one.
+        self._arrived = {queue_of_inbox(inbox) for inbox in holdings.inboxes()}
         self._should_look = True
         self._retry_at = 0.0
         self._logged_at = -LOG_INTERVAL_SECONDS
@@ -260,6 +262,7 @@ class Claimer:
         for message in claimed:
             self._deliver(message)
         if len(claimed) < wanted and not aside:
+            self._arrived.clear()
             self._wait()
         elif aside:
             self._should_look = True

@@ -124,6 +124,11 @@ class Owner:
         return Keys.inbox(f"{self.worker}:{self.unique}", queue)
 
 
+def queue_of_inbox(inbox: str) -> str:
+    """Return the queue whose messages come into an inbox."""
+    return inbox.partition("|")[2]
+
+
 @dataclass(frozen=True)
 class ClaimCalls:
     """Builds the calls of the scripts for one lease time."""
@@ -143,7 +148,13 @@ class ClaimCalls:
         sources += [(queue + suffix, queue) for suffix in PRIORITY_SUFFIXES for queue in queues]
         return ScriptCall(
             name="claim",
-            keys=[Keys.HELD, Keys.HELD_INDEX, Keys.DEAD_LETTER_QUEUES, *(s for s, _ in sources)],
+            keys=[
+                Keys.HELD,
+                Keys.HELD_INDEX,
+                Keys.DEAD_LETTER_QUEUES,
+                Keys.UNTOLD_FAILURES,
+                *(source for source, _ in sources),
+            ],
             args=[
                 owner.token_prefix,
                 owner.next_call(),

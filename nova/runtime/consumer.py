@@ -63,6 +63,6 @@ class NovaConsumer(Consumer):  # type: ignore[misc]
         if self.task_consumer is not None:
             try:
                 self.task_consumer.channel.leave()
-            except redis.RedisError as error:
+            except (redis.RedisError, OSError) as error:
                 logger.warning("could not settle at the end, the lease will run out: %s", error)
         super().shutdown()

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -148,7 +149,7 @@ def test_an_idle_consumer_is_woken_on_each_of_its_queues(
         wait_until(process.is_waiting)
         begin = time.monotonic()
         publish(number, queue)
-        wait_until(lambda count=number + 1: process.has(count))
+        wait_until(partial(process.has, number + 1))
         assert time.monotonic() - begin < 1.0
         process.messages[-1].ack()
     assert numbers(process) == [0, 1, 2]
@@ -180,7 +181,7 @@ def test_queues_have_their_turn_one_after_the_other(
         publish(number, "second")
     process = start()
     for count in range(1, 7):
-        wait_until(lambda count=count: process.has(count))
+        wait_until(partial(process.has, count))
         process.messages[-1].ack()
     assert sorted(numbers(process)) == [0, 1, 2, 10, 11, 12]
 
@@ -210,7 +211,7 @@ def test_a_full_redis_can_be_drained(
     client.config_set("maxmemory", "1")
     try:
         for count in range(1, 20):
-            wait_until(lambda count=count: process.has(count))
+            wait_until(partial(process.has, count))
             process.messages[-1].ack()
         wait_until(lambda: process.has(20))
         process.messages[-1].reject(requeue=True)
@@ -232,7 +233,7 @@ def test_priorities_of_stock_publishers_are_read(
         publish(number, priority=priority)
     process = start()
     for count in range(1, 5):
-        wait_until(lambda count=count: process.has(count))
+        wait_until(partial(process.has, count))
         process.messages[-1].ack()
     assert numbers(process) == [2, 1, 3, 0]
 
