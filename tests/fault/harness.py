@@ -22,12 +22,10 @@ from tests.fault.group import ProxiedGroup, proxied_group
 from tests.fault.network import Network
 from tests.fault.processes import HarnessError, Program, wait_for
 from tests.fault.slots import ENTRY, planned_times, slot_of
-from tests.fault.witness import URL_VARIABLE, Witness, count
+from tests.fault.witness import EFFECTS_KEY, URL_VARIABLE, Witness, count
 
 CELERY = str(Path(sys.executable).parent / "celery")
 QUEUES = ("maintenance", "analytics", "governance")
-#: Hash of the broker's Redis in which Nova's effects are counted.
-EFFECTS_KEY = "nova:fault:effects"
 #: A signing key, for the API; as secret as this file.
 JWT_SECRET = "0123456789abcdef" * 4
 

@@ -10,6 +10,8 @@ import redis
 
 #: Where processes of the harness find the witness; the URL holds a password.
 URL_VARIABLE = "NOVA_FAULT_WITNESS_URL"
+#: Hash in the broker's own Redis in which effects are counted that go through Nova's ledger.
+EFFECTS_KEY = "nova:fault:effects"
 #: Tasks get their ids from their numbers, so that publishing a number again is the same task.
 NAMESPACE = UUID("7d0bb4f5-5a36-4b0c-8f0e-4f2a36f6f1f0")
 

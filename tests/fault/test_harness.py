@@ -1,0 +1,96 @@
+"""The harness itself: what it calls a failure, and that it leaves nothing behind."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import wait_until
+from tests.fault.harness import STOCK, Lab, Outcome, run
+from tests.fault.processes import ROOT, HarnessError
+
+
+@pytest.mark.parametrize(
+    ("outcome", "failures"),
+    [
+        (Outcome("x", recovery_seconds=1, bound_seconds=2), []),
+        (Outcome("x", recovery_seconds=1, bound_seconds=2, repeated=3), []),
+        (Outcome("x", recovery_seconds=3, bound_seconds=2), ["recovered too late"]),
+        (Outcome("x", recovery_seconds=1, bound_seconds=2, doubled=1), ["1 doubled"]),
+        (Outcome("x", lost=2, bound_seconds=2), ["2 lost"]),
+        (Outcome("x", bound_seconds=2), ["no recovery"]),
+        (Outcome("x", recovery_seconds=1, bound_seconds=2, problems=["late"]), ["late"]),
+    ],
+)
+def test_a_scenario_fails_for_what_is_lost_doubled_or_late(
+    outcome: Outcome, failures: list[str]
+) -> None:
+    assert outcome.failures == failures
+    assert outcome.passed == (not failures)
+
+
+def test_the_ledger_counts_each_task_by_its_number() -> None:
+    """Three tasks: one done, one done twice, one lost; a fourth was never acknowledged."""
+
+    def write_a_ledger(lab: Lab) -> Outcome:
+        lab.start_redis()
+        for number in (1, 2, 3, 4):
+            lab.witness.publishing(number)
+        for number in (1, 2, 3):
+            lab.witness.acknowledged(number)
+        for number in (1, 2, 2):
+            lab.witness.started(number)
+            lab.witness.effect(number)
+            lab.witness.finished(number)
+        return lab.outcome("written", bound_seconds=1)
+
+    found = run("written", write_a_ledger, STOCK)
+    assert (found.published, found.acknowledged, found.effects) == (4, 3, 3)
+    assert (found.repeated, found.doubled, found.lost) == (1, 1, 1)
+    assert found.recovery_seconds is None
+
+
+def test_a_scenario_that_the_harness_cannot_run_does_not_pass() -> None:
+    def break_off(_: Lab) -> Outcome:
+        raise HarnessError("no ground to stand on")
+
+    found = run("broken", break_off, STOCK)
+    assert not found.passed
+    assert "broken off: no ground to stand on" in found.problems
+
+
+def command_line(process: psutil.Process) -> str:
+    """Return a process' command; empty if it has ended meanwhile."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_no_process_and_no_file(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.fault", "--stock", "--only", "long-task"],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        watched = psutil.Process(process.pid)
+        started: set[psutil.Process] = set()
+
+        def has_a_worker() -> bool:
+            started.update(watched.children(recursive=True))
+            return any("worker-1" in command_line(found) for found in started)
+
+        wait_until(has_a_worker)
+        process.send_signal(number)
+        assert process.wait(timeout=30) != 0
+    assert [found for found in started if found.is_running()] == []
+    assert list(tmp_path.iterdir()) == []
