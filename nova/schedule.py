@@ -1,11 +1,15 @@
 """THE beat table: what runs by itself, and when. All times are UTC."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from celery.schedules import crontab
 
 from nova.queues import queue_of_task
+
+#: What becomes of slots that passed while nobody could publish them: `all` of them are published,
+#: only the `latest`, or none (`skip`).
+CatchUp = Literal["all", "latest", "skip"]
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,7 @@ class ScheduleEntry:
     task: str
     #: Minute, hour, day of month, month, day of week, as in crontab(5).
     cron: str
+    catch_up: CatchUp = "latest"
 
     @property
     def schedule(self) -> crontab:
@@ -47,3 +52,8 @@ def beat_schedule() -> dict[str, dict[str, Any]]:
         }
         for entry in SCHEDULE
     }
+
+
+def catch_up_policies() -> dict[str, CatchUp]:
+    """Return each entry's policy by its name; Celery's own table has no place for it."""
+    return {entry.name: entry.catch_up for entry in SCHEDULE}

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from nova.queues import QUEUES
-from nova.schedule import SCHEDULE, beat_schedule
+from nova.schedule import SCHEDULE, beat_schedule, catch_up_policies
 
 
 def test_governance_runs_nightly_at_two_utc_on_its_queue() -> None:
@@ -18,3 +18,7 @@ def test_governance_runs_nightly_at_two_utc_on_its_queue() -> None:
 
 def test_every_entry_goes_to_a_queue_that_exists() -> None:
     assert {entry.queue for entry in SCHEDULE} <= set(QUEUES)
+
+
+def test_a_night_that_was_missed_is_caught_up_once() -> None:
+    assert catch_up_policies() == {"nightly-governance-loop": "latest"}

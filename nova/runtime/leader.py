@@ -1,0 +1,187 @@
+"""Which beat leads, and what only the leader may do.
+
+The lead is a lease in Redis with a token. Every change compares the token in the same script, so a
+leader that froze and wakes late changes nothing.
+"""
+
+import json
+import os
+import socket
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, cast
+
+import redis
+
+import nova
+from nova.runtime.messages import PreparedMessage
+from nova.runtime.scripts import load
+from nova.runtime.slots import EPOCH, Mark
+from nova.store import Keys
+
+#: A leader that is gone is replaced within its lease and one look of the others.
+LEASE_SECONDS = 6.0
+LOOK_SECONDS = 1.0
+#: How long replicas may take to confirm a slot.
+WAIT_SECONDS = 1.0
+
+FireStatus = Literal["fired", "not leader", "moved"]
+
+
+@dataclass(frozen=True)
+class LeaderInfo:
+    """The beat that leads."""
+
+    host: str
+    pid: int
+    release: str
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at Redis showed."""
+
+    leads: bool
+    #: The time of Redis.
+    now: datetime
+    #: The mark of each entry, as it stands in Redis; none for who does not lead.
+    marks: dict[str, str]
+    #: Who leads, if it is another.
+    other: LeaderInfo | None = None
+
+
+@dataclass(frozen=True)
+class Fired:
+    """What became of a slot."""
+
+    status: FireStatus
+    #: Replicas that have the slot; 0 when none were waited for.
+    replicas: int = 0
+
+
+class Leader:
+    """One process that leads or would lead."""
+
+    def __init__(self, client: redis.Redis, lease_seconds: float = LEASE_SECONDS) -> None:
+        self._client = client
+        self._lease_ms = round(lease_seconds * 1000)
+        self._lead = load(client, "lead")
+        self._fire = load(client, "fire")
+        self.leads = False
+        #: The token, with what people want to know about its holder.
+        self.value = json.dumps(
+            {
+                "token": uuid.uuid4().hex,
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "release": nova.__release__,
+            }
+        )
+
+    def look(self) -> Look:
+        """Lead, or go on leading, if nobody else does; who does not lead changes nothing.
+
+        Raises:
+            redis.RedisError: Redis is away, or refused.
+        """
+        leads, seconds, microseconds, marks, *other = self._lead(
+            keys=[Keys.BEAT_LEADER, Keys.BEAT_SLOTS], args=[self.value, self._lease_ms]
+        )
+        self.leads = bool(leads)
+        now = EPOCH + timedelta(seconds=int(seconds), microseconds=int(microseconds))
+        found = {
+            entry.decode(): mark.decode()
+            for entry, mark in zip(marks[::2], marks[1::2], strict=True)
+        }
+        return Look(self.leads, now, found, _leader_info(other[0]) if other else None)
+
+    def set_mark(self, entry: str, looked_at: str, mark: Mark) -> FireStatus:
+        """Settle an entry up to a time without publishing anything.
+
+        Raises:
+            redis.RedisError: Redis is away, or refused.
+        """
+        answer = self._fire(
+            keys=[Keys.BEAT_LEADER, Keys.BEAT_SLOTS],
+            args=[self.value, self._lease_ms, entry, looked_at, str(mark)],
+        )
+        return _status(answer)
+
+    def fire(
+        self,
+        entry: str,
+        looked_at: str,
+        mark: Mark,
+        message: PreparedMessage,
+        *,
+        published_at: datetime,
+        expires_seconds: int,
+        replicas: int = 0,
+    ) -> Fired:
+        """Publish a slot and mark it, in one step, if `looked_at` is still the entry's mark.
+
+        Waits until so many replicas have both. With fewer, message and mark are still there; if the
+        primary is then lost, they are lost together, and the next leader finds the slot by the
+        older mark.
+
+        Raises:
+            redis.RedisError: Redis is away, or refused. Without an answer it may have fired; the
+                mark tells.
+        """
+        keys = [
+            Keys.BEAT_LEADER,
+            Keys.BEAT_SLOTS,
+            Keys.issued_task(message.task_id),
+            message.list_key,
+        ]
+        arguments: list[str | int] = [
+            *(self.value, self._lease_ms, entry, looked_at, str(mark), message.payload),
+            *(message.name, message.queue, published_at.isoformat(), expires_seconds),
+        ]
+        if not replicas:
+            return Fired(_status(self._fire(keys=keys, args=arguments)))
+        # WAIT is about the connection that it comes on: a pipeline has only one.
+        with self._client.pipeline(transaction=False) as pipeline:
+            self._fire(keys=keys, args=arguments, client=pipeline)
+            pipeline.wait(replicas, round(WAIT_SECONDS * 1000))
+            answer, confirmed = pipeline.execute()
+        return Fired(_status(answer), int(confirmed))
+
+    def resign(self, client: redis.Redis) -> None:
+        """Give up the lead, through a client of the caller's.
+
+        Raises:
+            redis.RedisError: Redis is away, or refused; the lease runs out by itself.
+        """
+        load(client, "resign")(keys=[Keys.BEAT_LEADER], args=[self.value])
+
+
+def read_leader(client: redis.Redis) -> LeaderInfo | None:
+    """Return which beat leads, or None if none does.
+
+    Raises:
+        redis.RedisError: Redis is away, or refused.
+    """
+    value = cast(bytes | None, client.get(Keys.BEAT_LEADER))
+    return None if value is None else _leader_info(value)
+
+
+def read_marks(client: redis.Redis) -> dict[str, datetime]:
+    """Return up to when each entry is settled: mostly its last slot.
+
+    Raises:
+        redis.RedisError: Redis is away, or refused.
+        ValueError: a mark is no time.
+    """
+    marks = cast(dict[bytes, bytes], client.hgetall(Keys.BEAT_SLOTS))
+    return {entry.decode(): Mark.parse(mark.decode()).slot for entry, mark in marks.items()}
+
+
+def _leader_info(value: bytes) -> LeaderInfo:
+    fields: dict[str, Any] = json.loads(value)
+    return LeaderInfo(fields["host"], fields["pid"], fields["release"])
+
+
+def _status(answer: Any) -> FireStatus:
+    return cast(FireStatus, answer.decode())

@@ -1,0 +1,23 @@
+-- Leads, or goes on leading, if nobody else does; tells the time and the marks.
+--
+-- KEYS  1 leader (string), 2 marks (hash: entry -> mark)
+-- ARGV  1 who asks (JSON with a token that only this process has), 2 lease in milliseconds
+--
+-- Returns {1, seconds, microseconds, marks} to the leader, {0, seconds, microseconds, {}, leader}
+-- to others; for them nothing is changed.
+local leader, marks = KEYS[1], KEYS[2]
+local asks, lease = ARGV[1], tonumber(ARGV[2])
+local time = redis.call('TIME')
+local holder = redis.call('GET', leader)
+-- A lease so long is left from before the clock was set back: its end may be days away.
+local is_stale = redis.call('PTTL', leader) > 3 * lease
+if holder and holder ~= asks and not is_stale then
+  return {0, time[1], time[2], {}, holder}
+end
+if holder == asks then
+  redis.call('PEXPIRE', leader, lease)
+else
+  redis.call('DEL', leader)
+  redis.call('SET', leader, asks, 'PX', lease)
+end
+return {1, time[1], time[2], redis.call('HGETALL', marks)}
