@@ -48,7 +48,7 @@ def commands(state: Path, flower_port: int) -> dict[str, list[str]]:
         for name, queue in QUEUES.items()
     }
     return workers | {
-        "beat": [*celery, "beat", f"--schedule={state / 'celerybeat-schedule'}"],
+        "beat": [*celery, "beat"],
         "api": [nova, "api"],
         "flower": [nova, "flower", "--address=127.0.0.1", f"--port={flower_port}"],
     }

@@ -47,7 +47,7 @@ def test_units_are_active_and_enabled(host: Host, units: list[str]) -> None:
 
 
 def test_no_other_unit_of_nova_runs(host: Host, units: list[str]) -> None:
-    """A host runs what its groups say, and nothing more: beat exists once, for example."""
+    """A host runs what its groups say, and nothing more."""
     assert loaded_units(host) == set(units)
 
 

@@ -125,10 +125,17 @@ def test_a_queue_without_a_worker_is_refused_by_name(tmp_path: Path) -> None:
     assert "No worker serves analysis; add the queue to a worker in worker_instances" in output
 
 
-def test_two_schedulers_are_refused(tmp_path: Path) -> None:
-    hosts = {name: {"beat_hosts": ["a", "b"]} for name in ("a", "b")}
-    output = preflight(tmp_path, "beat", hosts)
-    assert "The scheduler must run on exactly one host" in output
+def test_several_schedulers_are_accepted(tmp_path: Path) -> None:
+    output = preflight(tmp_path, "beat", {n: {"beat_hosts": ["a", "b"]} for n in ("a", "b")})
+    assert output.count("failed=0") == 2
+
+
+def test_two_schedulers_of_celerys_own_are_refused(tmp_path: Path) -> None:
+    stock = {"NOVA_STOCK_PARTS": "ledger,scheduler"}
+    host = {"beat_hosts": ["a", "b"], "settings_environment": stock}
+    output = preflight(tmp_path, "beat", {"a": dict(host), "b": dict(host)})
+    assert "of which only one may run" in output
+    assert "beat_hosts has a, b" in output
 
 
 def test_an_example_password_is_refused_and_never_shown(tmp_path: Path) -> None:

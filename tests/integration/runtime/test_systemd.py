@@ -33,7 +33,7 @@ def late_redis(tmp_path: Path) -> Iterator[LocalRedis]:
     ("arguments", "waiting", "ready"),
     [
         (["worker", "--concurrency=1"], "Cannot connect", "STATUS=consuming"),
-        (["beat", "--schedule=schedule"], "waiting for Redis", "STATUS=scheduling 1 entries"),
+        (["beat"], "waiting for Redis", "STATUS=scheduling 1 entries"),
     ],
     ids=["worker", "beat"],
 )
