@@ -23,3 +23,21 @@ class NotFoundError(NovaError):
 
 class UnavailableError(NovaError):
     """A server that Nova needs does not answer."""
+
+
+class UnconfirmedPublishError(UnavailableError):
+    """A task may have been published, or not: Redis did not confirm it in time.
+
+    `task_id` is the id to publish it again with, which is safe: a task runs once per id.
+    """
+
+    def __init__(self, task_id: str, reason: str) -> None:
+        super().__init__(
+            f"task {task_id} may have been published, or not: {reason}; "
+            "publish it again with the same id, it runs once"
+        )
+        self.task_id = task_id
+
+
+class DeadLetterError(NovaError):
+    """A task was given up, and is among the dead letters; its result as long as it is there."""

@@ -195,7 +195,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _tls_where_the_url_does_not_say(self) -> "Settings":
-        if self.redis_tls and not self.redis_url.startswith("sentinel:"):
+        if self.redis_tls and not self.redis_uses_sentinel:
             raise ValueError("NOVA_REDIS_TLS is for sentinel:// only; write rediss:// in REDIS_URL")
         return self
 
@@ -230,6 +230,16 @@ class Settings(BaseSettings):
         default_port = SENTINEL_PORT if parts.scheme == "sentinel" else REDIS_PORT
         hosts = parts.netloc.rpartition("@")[2].split(",")
         return [_host_and_port(host, default_port) for host in hosts]
+
+    @property
+    def redis_uses_sentinel(self) -> bool:
+        """Whether sentinels say which server is the primary."""
+        return self.redis_url.startswith("sentinel:")
+
+    @property
+    def redis_uses_tls(self) -> bool:
+        """Whether connections to Redis, and to its sentinels, are encrypted."""
+        return self.redis_tls or self.redis_url.startswith("rediss:")
 
     @property
     def wait_replicas(self) -> int:

@@ -1,10 +1,14 @@
 """Redis: the clients, and the name of every key that Nova itself reads or writes."""
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import redis
+from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
@@ -12,6 +16,8 @@ from redis.exceptions import (
     RedisError,
     ResponseError,
 )
+from redis.retry import Retry
+from redis.sentinel import Sentinel
 
 from nova.errors import ConfigurationError, UnavailableError
 from nova.settings import Settings
@@ -19,6 +25,8 @@ from nova.settings import Settings
 #: Seconds. Without them a synchronous command hangs for ever on a server that froze.
 SOCKET_TIMEOUT_SECONDS = 5.0
 SOCKET_CONNECT_TIMEOUT_SECONDS = 2.0
+#: Of a question to one sentinel; the next one is asked then.
+SENTINEL_TIMEOUT_SECONDS = 1.0
 HEALTH_CHECK_INTERVAL_SECONDS = 5
 
 
@@ -35,6 +43,9 @@ class Keys:
     #: Queues that have dead letters, set.
     DEAD_LETTER_QUEUES = "nova:deadletters"
     DEAD_LETTERS_PREFIX = "nova:deadletter:"
+    #: Tasks among the dead letters whose failure nobody has told yet (hash: task id -> letter's id
+    #: and reason).
+    UNTOLD_FAILURES = "nova:deadletters:untold"
     RUN_PREFIX = "nova:run:"
     #: Which beat leads, JSON, expires by itself; and up to when each entry of the beat table is
     #: settled (hash: entry -> mark).
@@ -72,6 +83,11 @@ class Keys:
         return f"{Keys.DEAD_LETTERS_PREFIX}{queue}"
 
     @staticmethod
+    def result(task_id: str) -> str:
+        """Celery's name: the result of a task, and the channel on which it is told."""
+        return f"celery-task-meta-{task_id}"
+
+    @staticmethod
     def issued_task(task_id: str) -> str:
         """Hash of one run: what the publisher noted, who runs it, whether it is done."""
         return f"{Keys.RUN_PREFIX}{task_id}"
@@ -98,18 +114,78 @@ class Keys:
 
 
 def connect(settings: Settings, timeout_seconds: float = SOCKET_TIMEOUT_SECONDS) -> redis.Redis:
-    """Return a client that answers bytes and never waits longer than `timeout_seconds`.
+    """Return a client that answers bytes; nothing is sent before the first command.
 
-    Nothing is sent before the first command.
+    No command is repeated by the client, for it may have been done. So a command fails within
+    `timeout_seconds` on a connection that stands, and on a new one within those and the two seconds
+    for connecting. With Sentinel come two seconds for each sentinel that does not answer, once:
+    the first that answers is asked first from then on.
     """
-    client: redis.Redis = redis.Redis.from_url(
-        settings.redis_dsn,
-        socket_timeout=timeout_seconds,
-        socket_connect_timeout=min(timeout_seconds, SOCKET_CONNECT_TIMEOUT_SECONDS),
-        socket_keepalive=True,
-        health_check_interval=HEALTH_CHECK_INTERVAL_SECONDS,
-    )
+    options = {
+        "socket_timeout": timeout_seconds,
+        "socket_connect_timeout": min(timeout_seconds, SOCKET_CONNECT_TIMEOUT_SECONDS),
+        "health_check_interval": HEALTH_CHECK_INTERVAL_SECONDS,
+        "retry": Retry(NoBackoff(), 0),
+        **tls_options(settings),
+    }
+    if not settings.redis_url.startswith("unix:"):
+        options["socket_keepalive"] = True
+    if settings.redis_uses_sentinel:
+        return _connect_by_sentinel(settings, options)
+    client: redis.Redis = redis.Redis.from_url(settings.redis_dsn, **options)
     return client
+
+
+def _connect_by_sentinel(settings: Settings, options: dict[str, Any]) -> redis.Redis:
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        settings.redis_addresses,
+        sentinel_kwargs=sentinel_options(settings),
+        ssl=settings.redis_uses_tls,
+        **redis_identity(settings),
+        **options,
+    )
+    client: redis.Redis = sentinel.master_for(settings.redis_sentinel_master)  # type: ignore[no-untyped-call]
+    return client
+
+
+def redis_identity(settings: Settings) -> dict[str, Any]:
+    """Return user, password and number of the database, by redis-py's names."""
+    parts = urlsplit(settings.redis_dsn)
+    in_query = dict(parse_qsl(parts.query)).get("db")
+    in_path = "" if parts.scheme == "unix" else parts.path.strip("/")
+    return {
+        "username": unquote(parts.username or "") or None,
+        "password": unquote(parts.password or "") or None,
+        "db": int(in_query or in_path or 0),
+    }
+
+
+def tls_options(settings: Settings) -> dict[str, Any]:
+    """Return redis-py's options for TLS, none without: certificate and host name are verified."""
+    if not settings.redis_uses_tls:
+        return {}
+    options: dict[str, Any] = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
+    if settings.redis_ca_file is not None:
+        options["ssl_ca_certs"] = str(settings.redis_ca_file)
+    return options
+
+
+def sentinel_options(settings: Settings) -> dict[str, Any]:
+    """Return redis-py's options for connections to sentinels.
+
+    They inherit nothing from those for Redis, and would have neither timeouts nor an end of
+    retries without these.
+    """
+    return {
+        "socket_timeout": SENTINEL_TIMEOUT_SECONDS,
+        "socket_connect_timeout": SENTINEL_TIMEOUT_SECONDS,
+        "socket_keepalive": True,
+        "retry": Retry(NoBackoff(), 0),
+        "username": settings.redis_sentinel_username or None,
+        "password": settings.redis_sentinel_password.get_secret_value() or None,
+        "ssl": settings.redis_uses_tls,
+        **tls_options(settings),
+    }
 
 
 @contextmanager
@@ -117,7 +193,7 @@ def redis_errors(settings: Settings) -> Iterator[None]:
     """Turn errors of the Redis client into errors for people.
 
     Raises:
-        ConfigurationError: Redis refused the user or password.
+        ConfigurationError: Redis refused the user or password, or its certificate is not trusted.
         UnavailableError: Redis does not answer, or answers that it cannot work now.
     """
     where = settings.redis_location
@@ -133,6 +209,11 @@ def redis_errors(settings: Settings) -> Iterator[None]:
             f"Redis at {where} refused a command: {error}; look at its memory and its log"
         ) from error
     except RedisError as error:
+        if isinstance(error.__context__, ssl.SSLCertVerificationError):
+            raise ConfigurationError(
+                f"the certificate of Redis at {where} is not trusted: {error}; "
+                "check the host in REDIS_URL, and NOVA_REDIS_CA_FILE"
+            ) from error
         raise UnavailableError(
             f"Redis at {where} does not answer: {error}; is it running, and is REDIS_URL right?"
         ) from error

@@ -13,7 +13,14 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from nova.errors import ConfigurationError, InputError, NotFoundError, NovaError, UnavailableError
+from nova.errors import (
+    ConfigurationError,
+    InputError,
+    NotFoundError,
+    NovaError,
+    UnavailableError,
+    UnconfirmedPublishError,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +51,9 @@ class Problem(BaseModel):
     errors: list[FieldError] | None = Field(
         default=None, description="Each wrong field, when the request itself is wrong."
     )
+    task_id: str | None = Field(
+        default=None, description="Id of the task that was published or not, when that is unknown."
+    )
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,7 @@ INVALID_REQUEST = Kind("urn:nova:problem:request", "Invalid request", 422)
 KINDS: Mapping[type[NovaError], Kind] = {
     InputError: Kind("urn:nova:problem:input", "Invalid input", 422),
     NotFoundError: Kind("urn:nova:problem:not-found", "Not found", 404),
+    UnconfirmedPublishError: Kind("urn:nova:problem:unconfirmed", "Not confirmed", 503),
     UnavailableError: Kind("urn:nova:problem:unavailable", "A server is away", 503),
     ConfigurationError: Kind("urn:nova:problem:configuration", "Nova is misconfigured", 500),
     NovaError: Kind.of_status(500),
@@ -76,7 +87,9 @@ def problem_response(
     kind: Kind,
     detail: str,
     headers: Mapping[str, str] | None = None,
+    *,
     errors: Sequence[FieldError] | None = None,
+    task_id: str | None = None,
 ) -> Response:
     """Return a problem document about a request."""
     problem = Problem(
@@ -86,6 +99,7 @@ def problem_response(
         detail=detail,
         instance=request.url.path,
         errors=None if errors is None else list(errors),
+        task_id=task_id,
     )
     body = problem.model_dump_json(exclude_none=True)
     all_headers = dict(headers or {})
@@ -109,7 +123,8 @@ def _on_nova_error(request: Request, error: Exception) -> Response:
         return problem_response(request, kind, str(error))
     if kind.status == HTTPStatus.SERVICE_UNAVAILABLE:
         logger.warning("%s %s: %s", request.method, request.url.path, error)
-        return problem_response(request, kind, str(error))
+        task_id = error.task_id if isinstance(error, UnconfirmedPublishError) else None
+        return problem_response(request, kind, str(error), task_id=task_id)
     logger.error("%s %s: %s", request.method, request.url.path, error)
     # The message is for whoever runs Nova, not for whoever calls it.
     return problem_response(request, kind, "Nova cannot answer; its log says why.")

@@ -1,31 +1,33 @@
 """The Celery class of Nova's app: what happens when a task is published."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from celery import Celery
 from celery.utils import uuid
 
 from nova.queues import queue_of_task
-from nova.runtime.issued import IssuedTask, remember
+from nova.runtime import publishing
+from nova.runtime.issued import remember
 from nova.runtime.task import NovaTask
 from nova.settings import Settings
-from nova.store import connect
+from nova.store import connect, redis_errors
 
 
 class NovaCelery(Celery):  # type: ignore[misc]  # celery ships no types
-    """Celery that leaves a note about every task before its message goes out.
-
-    A signal would not do: Celery logs the errors of signal handlers and publishes all the same,
-    and then a task would run whose id looks as if it had never been issued.
-    """
+    """Celery that publishes with a confirmation or a clear error, in bounded time."""
 
     task_cls = NovaTask
 
     def __init__(self, name: str, settings: Settings) -> None:
         super().__init__(name)
-        self._notes = connect(settings)
-        self._note_expires_seconds = settings.result_expires_hours * 3600
+        self._settings = settings
+        self._notes = connect(settings, timeout_seconds=publishing.ATTEMPT_SECONDS)
+
+    def connection_for_write(self, url: str | None = None, **options: Any) -> Any:
+        """Return a connection to publish with; it waits less long than one to consume with."""
+        shorter = {"socket_timeout": publishing.ATTEMPT_SECONDS}
+        transport_options = shorter | (options.pop("transport_options", None) or {})
+        return super().connection_for_write(url, transport_options=transport_options, **options)
 
     def send_task(
         self,
@@ -35,19 +37,42 @@ class NovaCelery(Celery):  # type: ignore[misc]  # celery ships no types
         *,
         task_id: str | None = None,
         queue: Any = None,
+        producer: Any = None,
+        headers: dict[str, Any] | None = None,
         **options: Any,
     ) -> Any:
-        """Publish a task; every publisher ends here: `delay`, `apply_async`, retries, beat.
+        """Publish a task; every publisher ends here: `delay`, `apply_async`, retries.
+
+        A signal would not do for the note about the task: Celery logs the errors of signal
+        handlers and publishes all the same.
 
         Raises:
-            redis.RedisError: the note could not be left; nothing was published.
+            UnconfirmedPublishError: the task may have been published, or not; to publish it again
+                with the same id is safe.
+            UnavailableError: Redis does not take it; nothing was published.
+            InputError: it has a priority; nothing was published.
         """
         task_id = task_id or uuid()
-        note = IssuedTask(
-            task_id=task_id,
-            name=name,
-            queue=str(getattr(queue, "name", queue) or queue_of_task(name).name),
-            published_at=datetime.now(UTC),
-        )
-        remember(self._notes, note, self._note_expires_seconds)
-        return super().send_task(name, args, kwargs, task_id=task_id, queue=queue, **options)
+        headers = (headers or {}) | {publishing.PUBLICATION_HEADER: uuid()}
+        options |= {"task_id": task_id, "queue": queue, "headers": headers, "retry": False}
+
+        def attempt(seconds_left: float) -> Any:
+            self._note_for_stock(task_id, name, queue)
+            if producer is not None or "connection" in options:
+                return super(NovaCelery, self).send_task(
+                    name, args, kwargs, producer=producer, **options
+                )
+            with self.producer_pool.acquire(block=True, timeout=seconds_left) as own:
+                return super(NovaCelery, self).send_task(
+                    name, args, kwargs, producer=own, **options
+                )
+
+        return publishing.publish(self._settings, task_id, attempt)
+
+    def _note_for_stock(self, task_id: str, name: str, queue: Any) -> None:
+        """Leave the note that kombu's own transport does not leave."""
+        if "transport" in self._settings.stock_parts:
+            noted = str(getattr(queue, "name", queue) or queue_of_task(name).name)
+            expires_seconds = self._settings.result_expires_hours * 3600
+            with redis_errors(self._settings):
+                remember(self._notes, task_id, name, noted, expires_seconds)

@@ -4,19 +4,15 @@ import logging
 from datetime import datetime
 from typing import Annotated, Any
 
-from celery import Celery
 from celery import states as celery_states
 from fastapi import APIRouter, Path, Response
-from kombu.exceptions import OperationalError
 from pydantic import BaseModel, ConfigDict, Field
-from redis import Redis
 
 from nova.api import problems
 from nova.api.deps import AppSettings, CeleryApp, Operator, RedisClient, Viewer
-from nova.errors import NotFoundError, UnavailableError
+from nova.errors import NotFoundError
 from nova.runtime.fleet import Fleet, read_fleet
 from nova.runtime.issued import IssuedTask, find_issued
-from nova.settings import Settings
 from nova.store import redis_errors
 
 logger = logging.getLogger(__name__)
@@ -99,35 +95,13 @@ def show_task(
 def run_governance(
     caller: Operator,
     response: Response,
-    *,
-    settings: AppSettings,
-    client: RedisClient,
     celery: CeleryApp,
     run: GovernanceRun | None = None,
 ) -> Accepted:
     """Publish a governance run. Its report gets the task's id."""
     arguments = (run or GovernanceRun()).model_dump()
-    accepted = _publish(celery, client, settings, GOVERNANCE_TASK, arguments)
-    logger.info("%s published %s with %s", caller.subject, accepted.task_id, arguments)
+    task_id: str = celery.send_task(GOVERNANCE_TASK, kwargs=arguments).id
+    logger.info("%s published %s with %s", caller.subject, task_id, arguments)
+    accepted = Accepted(task_id=task_id, status_url=f"/api/celery/task/{task_id}")
     response.headers["Location"] = accepted.status_url
     return accepted
-
-
-def _publish(
-    celery: Celery, client: Redis, settings: Settings, task: str, arguments: dict[str, Any]
-) -> Accepted:
-    """Publish a task by its name.
-
-    Raises:
-        UnavailableError: Redis does not answer; nothing was published.
-    """
-    try:
-        with redis_errors(settings):
-            # Celery would try for a while, and log faults, before it said that Redis is away.
-            client.ping()
-            task_id: str = celery.send_task(task, kwargs=arguments).id
-    except OperationalError as error:
-        raise UnavailableError(
-            f"Redis at {settings.redis_location} does not answer, nothing was published: {error}"
-        ) from error
-    return Accepted(task_id=task_id, status_url=f"/api/celery/task/{task_id}")

@@ -7,14 +7,16 @@ from celery.exceptions import Reject
 
 from nova.errors import UnavailableError
 from nova.queues import QUEUES
+from nova.runtime import publishing
 from nova.runtime.app import NovaCelery
+from nova.runtime.connections import broker_connection, result_connection
 from nova.runtime.task import NovaTask
 from nova.settings import Settings
 
 
 def make_task(settings: Settings) -> NovaTask:
     app = NovaCelery("test", settings)
-    app.conf.update(broker_url="memory://", result_backend="cache+memory://")
+    app.conf.update(**broker_connection(settings), **result_connection(settings))
 
     @app.task(name="nova.trends.scan", bind=True)  # type: ignore[untyped-decorator]
     def scan(self: NovaTask) -> None:
@@ -31,9 +33,10 @@ def test_time_limits_come_from_the_queue_of_the_name(settings: Settings) -> None
 
 
 def test_a_run_that_cannot_be_published_again_goes_back_to_its_queue(
-    make_settings: Callable[..., Settings],
+    make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Redis went away under the task: neither a retry nor its note can be written."""
+    """Redis went away under the task, and stays away for longer than publishers try."""
+    monkeypatch.setattr(publishing, "PUBLISH_SECONDS", 0.0)
     task = make_task(make_settings(REDIS_URL="redis://127.0.0.1:1/0"))
     task.push_request(id="1", called_directly=False, is_eager=False, retries=0)
     with pytest.raises(Reject) as caught:

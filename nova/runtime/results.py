@@ -1,0 +1,56 @@
+"""Celery's result backend for Redis, with ends to its waiting that suit each kind of process."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import redis
+from celery._state import task_join_will_block
+from celery.backends import redis as stock
+
+from nova.runtime.transient import is_transient
+
+#: Seconds for which a process that is not running a task tries to reach a Redis that is away.
+RETRY_SECONDS = 10.0
+#: Seconds for which a result is offered to a Redis that answers and cannot take it, say for want
+#: of memory. Then the task ends without: its message goes, which makes room.
+REFUSED_SECONDS = 60.0
+
+
+class ResultsMixin:
+    """How often an operation on results is tried, and what is left out.
+
+    A process that runs a task waits for Redis as long as it takes: without its result the run
+    would be marked as failed.
+    """
+
+    def on_task_call(self, producer: Any, task_id: str) -> None:
+        """Nothing: whoever waits for the result subscribes to it then, not at each publish."""
+
+    @property
+    def retry_policy(self) -> dict[str, Any]:
+        """When to try again after a lost connection, by the names of `kombu.retry_over_time`."""
+        policy = {"max_retries": None, "interval_start": 0, "interval_step": 1, "interval_max": 5}
+        return policy if task_join_will_block() else policy | {"timeout": RETRY_SECONDS}
+
+    def ensure(self, fun: Callable[..., Any], args: tuple[Any, ...], **policy: Any) -> Any:
+        """Call a function, again while it fails for a reason that passes by itself."""
+        deadline = time.monotonic() + REFUSED_SECONDS
+
+        def attempt(*arguments: Any) -> Any:
+            try:
+                return fun(*arguments)
+            except redis.ResponseError as error:
+                if not is_transient(error) or time.monotonic() > deadline:
+                    raise
+                raise redis.ConnectionError(str(error)) from error  # which is tried again
+
+        return super().ensure(attempt, args, **policy)  # type: ignore[misc]
+
+
+class RedisBackend(ResultsMixin, stock.RedisBackend):  # type: ignore[misc]  # celery has no types
+    """The backend for one Redis server."""
+
+
+class SentinelBackend(ResultsMixin, stock.SentinelBackend):  # type: ignore[misc]
+    """The backend for a group that Sentinel watches."""
