@@ -321,7 +321,9 @@ class Lab:
         acknowledged = (
             self.witness.times("acknowledged") if expected is None else dict.fromkeys(expected, 0.0)
         )
-        published = self.witness.times("published") if expected is None else acknowledged
+        published = acknowledged
+        if expected is None:  # of what the API was asked for, only what it answered is known
+            published = self.witness.times("published") | acknowledged
         starts, effects = self.witness.counts("starts"), self.effects()
         finished = self.witness.times("finished")
         lost = [task for task in acknowledged if task not in effects]

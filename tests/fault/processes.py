@@ -89,7 +89,8 @@ class Program:
             HarnessError: it has ended instead.
         """
         if not self.is_alive():
-            raise HarnessError(f"{self.name} ended: {self.output()[-2000:]}")
+            last_line = (self.output().strip().splitlines() or ["it said nothing"])[-1]
+            raise HarnessError(f"{self.name} ended: {last_line}")
         return self.ready in self.output()
 
     def wait_ready(self, seconds: float = 60.0) -> "Program":
