@@ -134,7 +134,7 @@ class Claimer:
         channel: Any,
         holdings: Holdings,
         calls: ClaimCalls,
-        deliver: Callable[[ClaimedMessage], None],
+        deliver: Callable[[ClaimedMessage, dict[str, Any]], None],
         is_transient: Callable[[BaseException], bool],
     ) -> None:
         self._channel = channel
@@ -255,12 +255,11 @@ class Claimer:
         # A claim looks into the inboxes first.
         self._arrived -= {item.queue for item in claimed} | {item.queue for item in aside}
         # First of all, so that none is forgotten when one cannot be delivered.
-        for message in claimed:
-            self._channel.take_note(message)
+        payloads = [self._channel.take_note(message) for message in claimed]
         for item in aside:
             self._channel.on_set_aside(item)
-        for message in claimed:
-            self._deliver(message)
+        for message, payload in zip(claimed, payloads, strict=True):
+            self._deliver(message, payload)
         if len(claimed) < wanted and not aside:
             self._arrived.clear()
             self._wait()
@@ -324,11 +323,16 @@ class Claimer:
 
     # --- At the end
 
-    def close(self, claims: Claims) -> None:
+    def is_quiet(self) -> bool:
+        """Whether no message can be on its way to this process."""
+        lines = [self.main, *self.waiting.values()]
+        return not self._arrived and not any(line.is_busy for line in lines)
+
+    def close(self, client: redis.Redis, claims: Claims) -> None:
         """End the waiting lines, and give back what came with them; for a worker that stops."""
         for line in self.waiting.values():
             if line.is_busy:
-                self._channel.call_back(line.client_id)
+                client.client_unblock(line.client_id)
                 line.receive()
         inboxes = self._holdings.inboxes()
         if inboxes:

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+import redis
 from kombu.transport import redis as kombu_redis
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
@@ -156,8 +157,7 @@ class ClaimingChannel(kombu_redis.Channel):  # type: ignore[misc]
             claimed, _ = Claims(client, self.holdings.owner, self._claim_calls).claim([queue])
         if not claimed:
             return None
-        self.take_note(claimed[0])
-        return self.Message(self._open(claimed[0]), channel=self)
+        return self.Message(self.take_note(claimed[0]), channel=self)
 
     # --- What the claimer asks of its channel
 
@@ -166,11 +166,19 @@ class ClaimingChannel(kombu_redis.Channel):  # type: ignore[misc]
         queues: list[str] = self._turns.consume(len(self.claimed_queues))
         return queues
 
-    def take_note(self, message: ClaimedMessage) -> None:
-        """Hold a message that was claimed."""
+    def take_note(self, message: ClaimedMessage) -> dict[str, Any]:
+        """Hold a message that was claimed; return it as Celery wants it."""
         self._turns.rotate(message.queue)
-        headers = loads(message.payload).get("headers") or {}
+        payload: dict[str, Any] = loads(message.payload)
+        headers = payload.setdefault("headers", {})
+        headers[TOKEN_HEADER] = message.token
+        properties = payload["properties"]
+        properties["delivery_tag"] = message.token
+        if message.starts > 1:
+            headers["redelivered"] = True
+            properties.setdefault("delivery_info", {})["redelivered"] = True
         self.holdings.add(message, has_eta=bool(headers.get("eta")))
+        return payload
 
     def on_set_aside(self, item: SetAside) -> None:
         """Tell about a message that was found and not taken."""
@@ -195,40 +203,28 @@ class ClaimingChannel(kombu_redis.Channel):  # type: ignore[misc]
         with self.conn_or_acquire() as client:
             client.client_unblock(client_id)
 
-    def _deliver_claimed(self, message: ClaimedMessage) -> None:
+    def _deliver_claimed(self, message: ClaimedMessage, payload: dict[str, Any]) -> None:
         if message.queue in self.connection._callbacks:
-            self.connection._deliver(self._open(message), message.queue)
+            self.connection._deliver(payload, message.queue)
         else:
             # Cancelled while the claim was under way.
             self.holdings.give_back(should_keep=lambda token: token != message.token)
 
-    @staticmethod
-    def _open(message: ClaimedMessage) -> dict[str, Any]:
-        payload: dict[str, Any] = loads(message.payload)
-        payload["properties"]["delivery_tag"] = message.token
-        headers = payload.setdefault("headers", {})
-        headers[TOKEN_HEADER] = message.token
-        if message.starts > 1:
-            headers["redelivered"] = True
-            payload["properties"].setdefault("delivery_info", {})["redelivered"] = True
-        return payload
-
     # --- The end
 
-    def leave(self) -> None:
+    def leave(self, client: redis.Redis) -> None:
         """Settle what is to be settled and wait for Redis to confirm; for a worker that stops.
 
         Raises:
             redis.RedisError: Redis does not answer; the sweep finds what stays behind.
         """
-        with self.conn_or_acquire() as client:
-            claims = Claims(client, self.holdings.owner, self._claim_calls)
-            settlements = self.holdings.settlements()
-            if settlements:
-                claims.settle(*settlements)
-                self.holdings.confirm(settlements)
-            if self.claimer is not None:
-                self.claimer.close(claims)
+        claims = Claims(client, self.holdings.owner, self._claim_calls)
+        settlements = self.holdings.settlements()
+        if settlements:
+            claims.settle(*settlements)
+            self.holdings.confirm(settlements)
+        if self.claimer is not None:
+            self.claimer.close(client, claims)
 
 
 class Channel(PublishingChannelMixin, UnixSocketMixin, ClaimingChannel):
