@@ -179,8 +179,11 @@ def read_marks(client: redis.Redis) -> dict[str, datetime]:
 
 
 def _leader_info(value: bytes) -> LeaderInfo:
-    fields: dict[str, Any] = json.loads(value)
-    return LeaderInfo(fields["host"], fields["pid"], fields["release"])
+    try:
+        fields: dict[str, Any] = json.loads(value)
+        return LeaderInfo(fields["host"], fields["pid"], fields["release"])
+    except (ValueError, KeyError, TypeError):  # of a release that writes something else
+        return LeaderInfo("unknown", 0, "unknown")
 
 
 def _status(answer: Any) -> FireStatus:

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 #: A look that hangs for longer is given up and taken again.
 SOCKET_TIMEOUT_SECONDS = 3.0
 #: A stopping beat does not wait longer for Redis to take the lead from it.
-RESIGN_SECONDS = 1.0
+RESIGN_SECONDS = 0.5
 #: One look publishes for so long at most; then the lease and the other entries have their turn.
 LOOK_BUDGET_SECONDS = 1.0
 #: After this a slot that could not be published is looked at again.

@@ -50,6 +50,13 @@ def contents(client: redis.Redis) -> Contents:
     return {key: cast(bytes, client.dump(key)) for key in cast(list[bytes], client.keys())}
 
 
+def restore(client: redis.Redis, replica: Contents) -> None:
+    """Put a Redis back to what a replica has; a lease without an end would be none."""
+    client.flushall()
+    for key, value in replica.items():
+        client.restore(key, round(LONG_LEASE_SECONDS * 1000), value)
+
+
 @dataclass
 class Beat:
     """One process of beat, and what it remembers of its last look."""
@@ -204,9 +211,7 @@ class SlotMachine(RuleBasedStateMachine):
     @rule()
     def fail_over(self) -> None:
         """The primary is lost with all that came after the last replication."""
-        self.client.flushall()
-        for key, value in self.replica.items():
-            self.client.restore(key, 0, value)
+        restore(self.client, self.replica)
 
     # What always holds.
 
@@ -269,7 +274,7 @@ class SlotMachine(RuleBasedStateMachine):
 def catching_up(client: redis.Redis) -> tuple[Leader, Mark, PreparedMessage, PreparedMessage]:
     """A leader, a mark, and messages of the two slots that follow it."""
     client.config_set("maxmemory", "0")
-    leader, mark = Leader(client), Mark(START, SLOTS.identity)
+    leader, mark = Leader(client, LONG_LEASE_SECONDS), Mark(START, SLOTS.identity)
     assert leader.look().leads
     assert leader.set_mark(ENTRY, "", mark) == "fired"
     one, two = (PreparedMessage(QUEUE, i, i, "tests.slot", QUEUE) for i in ("1", "2"))
@@ -289,9 +294,7 @@ def test_a_failover_that_lost_a_slot_lets_no_later_one_fire(client: redis.Redis)
     first, second = (Mark(START + n * PERIOD, SLOTS.identity) for n in (1, 2))
     replica = contents(client)
     assert fire(leader, mark, first, one) == "fired"
-    client.flushall()
-    for key, value in replica.items():
-        client.restore(key, 0, value)
+    restore(client, replica)
     assert fire(leader, first, second, two) == "moved"
     assert contents(client) == replica
     assert fire(leader, mark, first, one) == "fired"

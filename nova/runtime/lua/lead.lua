@@ -9,8 +9,10 @@ local leader, marks = KEYS[1], KEYS[2]
 local asks, lease = ARGV[1], tonumber(ARGV[2])
 local time = redis.call('TIME')
 local holder = redis.call('GET', leader)
--- A lease so long is left from before the clock was set back: its end may be days away.
-local is_stale = redis.call('PTTL', leader) > 3 * lease
+-- A lease so long is left from before the clock was set back: its end may be days away. One without
+-- an end is none of ours.
+local left = redis.call('PTTL', leader)
+local is_stale = left == -1 or left > 3 * lease
 if holder and holder ~= asks and not is_stale then
   return {0, time[1], time[2], {}, holder}
 end

@@ -350,13 +350,31 @@ def test_a_full_redis_still_has_a_leader(client: redis.Redis) -> None:
         client.config_set("maxmemory", "0")
 
 
-def test_a_lease_from_before_the_clock_was_set_back_is_no_lease(client: redis.Redis) -> None:
-    """Its end lies days ahead; nobody would lead until then."""
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda client: client.pexpire(Keys.BEAT_LEADER, 24 * 3_600_000),
+        lambda client: client.persist(Keys.BEAT_LEADER),
+        lambda client: client.set(Keys.BEAT_LEADER, "not of Nova"),
+    ],
+    ids=["from before the clock was set back", "without an end", "of somebody else"],
+)
+def test_a_lease_that_nobody_would_outlive_is_no_lease(
+    spoil: Callable[[redis.Redis], object], client: redis.Redis
+) -> None:
     gone, other = Leader(client), Leader(client)
     assert gone.look().leads
-    client.pexpire(Keys.BEAT_LEADER, 24 * 3_600_000)
+    spoil(client)
     assert other.look().leads
     assert not gone.look().leads
+
+
+def test_a_lease_that_says_nothing_of_its_holder_is_respected(client: redis.Redis) -> None:
+    """Another release may write something else there."""
+    client.set(Keys.BEAT_LEADER, "[1]", px=5000)
+    look = Leader(client).look()
+    assert not look.leads
+    assert look.other == LeaderInfo("unknown", 0, "unknown")
 
 
 def test_too_few_replicas_are_told_and_the_slot_stays(
