@@ -1,5 +1,7 @@
 """The thread of a worker's main process that renews what the process holds, and sweeps.
 
+It also gives tasks that went to the dead letters their result.
+
 A thread, because the event loop may be busy for long: with the pool at shutdown, with a connection
 that does not come back. The leases of running tasks must go on meanwhile.
 """
@@ -9,9 +11,10 @@ import threading
 from typing import Any
 
 import redis
-from celery import bootsteps
+from celery import Celery, bootsteps
 
 from nova.runtime.claims import ClaimCalls, Claims
+from nova.runtime.deadletters import tell_failures
 from nova.runtime.holdings import HOLDINGS, Holdings
 from nova.settings import get_settings
 from nova.store import connect
@@ -20,29 +23,35 @@ logger = logging.getLogger(__name__)
 
 #: Seconds until another try when Redis does not answer.
 RETRY_SECONDS = 1.0
+#: Seconds that a stopping worker waits for the thread, which may wait for a Redis that froze.
+STOP_SECONDS = 1.0
 
 
 class LeaseThread(threading.Thread):
     """Renews and sweeps until it is told to stop."""
 
-    def __init__(self, client: redis.Redis, holdings: Holdings, calls: ClaimCalls) -> None:
+    def __init__(
+        self, app: Celery, client: redis.Redis, holdings: Holdings, calls: ClaimCalls
+    ) -> None:
         super().__init__(name="leases", daemon=True)
+        self._app = app
+        self._client = client
         self._holdings = holdings
         self._claims = Claims(client, holdings.owner, calls)
         self._stop_event = threading.Event()
         self._is_failing = False
 
     def run(self) -> None:
-        """Renew now and six times in each lease; more often while Redis is away."""
+        """Do its duties now and six times in each lease; more often while Redis is away."""
         while True:
             pause = self._claims.calls.renew_seconds if self._renew() else RETRY_SECONDS
             if self._stop_event.wait(min(pause, self._claims.calls.renew_seconds)):
                 return
 
     def stop(self) -> None:
-        """Return when the thread has ended."""
+        """Return when the thread has ended, or waits for Redis: it ends with the process then."""
         self._stop_event.set()
-        self.join()
+        self.join(STOP_SECONDS)
 
     def _renew(self) -> bool:
         try:
@@ -69,6 +78,14 @@ class LeaseThread(threading.Thread):
                 item.queue,
                 item.token,
             )
+        return self._tell_failures()
+
+    def _tell_failures(self) -> bool:
+        try:
+            tell_failures(self._client, self._app)
+        except redis.RedisError as error:
+            logger.warning("cannot tell who waits for a task that was given up: %s", error)
+            return False
         return True
 
 
@@ -86,7 +103,7 @@ class LeaseStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery ships 
         settings = get_settings()
         HOLDINGS.owner.worker = parent.hostname
         calls = ClaimCalls(lease_seconds=settings.lease_seconds)
-        self.thread = LeaseThread(connect(settings), HOLDINGS, calls)
+        self.thread = LeaseThread(parent.app, connect(settings), HOLDINGS, calls)
         self.thread.start()
 
     def stop(self, parent: Any) -> None:

@@ -32,6 +32,7 @@ from nova.runtime.claims import (
     Owner,
     Settlement,
 )
+from nova.runtime.deadletters import all_letters, drop, replay
 from nova.store import Keys
 
 QUEUES = ("trends", "worker@host.dq2")
@@ -268,6 +269,45 @@ class ClaimMachine(RuleBasedStateMachine):
                 if not self.workers[number].is_frozen:
                     self.settle_and_check(self.workers[number], item, Outcome.REQUEUE)
 
+    @rule(number=st.integers(0, WORKERS - 1), queue=st.sampled_from(QUEUES))
+    def die_in_two_copies(self, number: int, queue: str) -> None:
+        """A task and its copy are given up one after the other."""
+        self.publish(queue, eta=False, confirmed=False)
+        task_id = f"task-{self.published}"
+        self.children_die_again_and_again(number, queue)
+        self.client.lpush(queue, message(task_id, f"copy-{self.published}"))
+        self.children_die_again_and_again(number, queue)
+
+    @rule(data=st.data(), is_replay=st.booleans())
+    def somebody_reads_a_dead_letter(self, data: st.DataObject, is_replay: bool) -> None:
+        """An operator replays or drops one, perhaps a copy of a task that runs or is done."""
+        letters = all_letters(self.client)
+        if not letters:
+            return
+        letter = data.draw(st.sampled_from(letters))
+        task_id = letter.task_id
+        was_dropped = self.is_dropped(task_id)
+        was_over = self.is_done(task_id) and not was_dropped
+        was_dead = self.starts(task_id) >= STARTS_ALLOWED
+        runs_before = self.running(task_id)
+        (replay if is_replay else drop)(self.client, letter)
+        assert letter.id not in {other.id for other in all_letters(self.client)}
+        assert self.running(task_id) == runs_before, "a run was cut off"
+        assert (self.is_done(task_id) and not self.is_dropped(task_id)) == was_over
+        if is_replay and not runs_before and not was_over:
+            assert not self.is_done(task_id)
+            assert not self.starts(task_id)
+        if not is_replay and not was_dead:
+            assert self.is_dropped(task_id) == was_dropped, "a run that lives was dropped"
+
+    def starts(self, task_id: str) -> int:
+        return int(self.client.hget(self.run_key(task_id), "starts") or 0)
+
+    def running(self, task_id: str) -> set[str]:
+        """Tokens that the task runs under; there is one at most."""
+        items = [item for worker in self.workers + self.dead for item in worker.held.values()]
+        return {i.token for i in items if i.task_id == task_id and self.is_current(i)}
+
     @rule(data=st.data())
     def retry(self, data: st.DataObject) -> None:
         """A task publishes itself again, then its claim ends without the run being done."""
@@ -339,7 +379,7 @@ class ClaimMachine(RuleBasedStateMachine):
         for number in range(1, self.published + 1):
             task_id = f"task-{number}"
             effects = int(self.client.get(f"effect:{task_id}") or 0)
-            assert effects == int(self.is_done(task_id)), task_id
+            assert effects == int(self.is_done(task_id) and not self.is_dropped(task_id)), task_id
 
     @invariant()
     def every_held_message_will_be_looked_at(self) -> None:
@@ -374,6 +414,9 @@ class ClaimMachine(RuleBasedStateMachine):
 
     def is_done(self, task_id: str) -> bool:
         return bool(self.client.hexists(self.run_key(task_id), "done"))
+
+    def is_dropped(self, task_id: str) -> bool:
+        return b" dropped" in (self.client.hget(self.run_key(task_id), "done") or b"")
 
     def is_current(self, item: ClaimedMessage) -> bool:
         holder = self.client.hget(self.run_key(item.task_id), "holder")
@@ -418,7 +461,7 @@ class ClaimMachine(RuleBasedStateMachine):
         letters = [
             x for queue in queues for x in self.client.lrange(Keys.dead_letters(queue), 0, -1)
         ]
-        return {json.loads(letter)["id"] for letter in letters}
+        return {json.loads(letter)["task_id"] for letter in letters}
 
 
 def test_claims_keep_the_promise_in_any_order_of_events(client: redis.Redis) -> None:

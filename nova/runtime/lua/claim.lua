@@ -1,7 +1,8 @@
 -- Takes messages out of queues, and records in the same step who holds them.
 --
 -- KEYS  1 held messages (hash: token -> message), 2 their index (sorted set: token -> time of the
---       last renewal), 3 queues that have dead letters (set), 4... lists to take from, best first
+--       last renewal), 3 queues that have dead letters (set), 4 dead tasks whose failure nobody
+--       has told yet (hash: task id -> letter and reason), 5... lists to take from, best first
 -- ARGV  1 token prefix, 2 number of this call, 3 messages wanted, 4 lease in seconds,
 --       5 starts allowed, 6 seconds until a deferred copy is looked at again,
 --       7 key prefix of runs, 8 key prefix of dead-letter lists, 9 name of the worker,
@@ -11,13 +12,13 @@
 --   message   token, text, starts: held from now on under the token
 --   done      the run is done, the copy is dropped
 --   deferred  holder: another claim runs this task, the copy comes back later
---   dead      reason: moved to the dead letters
-local held, index, dead_queues = KEYS[1], KEYS[2], KEYS[3]
+--   dead      reason and letter: moved to the dead letters
+local held, index, dead_queues, untold = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local token_prefix, wanted = ARGV[1] .. ARGV[2] .. '.', tonumber(ARGV[3])
 local lease, starts_allowed, defer = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local run_prefix, dead_prefix, worker = ARGV[7], ARGV[8], ARGV[9]
 local dead_expires = tonumber(ARGV[10])
-local FIRST_LIST, FIRST_QUEUE = 4, 11
+local FIRST_LIST, FIRST_QUEUE = 5, 11
 -- Copies that one call puts aside at most: Redis serves nobody else meanwhile.
 local ASIDE_LIMIT = 100
 
@@ -32,14 +33,23 @@ local function hold(raw, queue, score)
   return token
 end
 
-local function bury(raw, queue, id, name, reason, history, starts)
+-- What a letter is called: short enough to be typed, and never the same twice.
+local function new_letter_id()
+  return string.sub(redis.sha1hex(token_prefix .. (claimed + aside)), 1, 12)
+end
+
+local function bury(raw, queue, task_id, name, reason, history, starts)
   local letter = {
-    id = id, task = name, queue = queue, reason = reason, at = time,
-    starts = starts, history = history, message = raw,
+    id = new_letter_id(), task_id = task_id, task = name, queue = queue, reason = reason,
+    at = time, starts = starts, history = history, message = raw,
   }
   redis.call('LPUSH', dead_prefix .. queue, cjson.encode(letter))
   redis.call('SADD', dead_queues, queue)
-  table.insert(answers, {'dead', id, name, queue, reason})
+  if task_id ~= '' then
+    redis.call('HSET', untold, task_id, letter.id .. ' ' .. reason)
+  end
+  local detail = reason .. '; see: nova deadletter show ' .. letter.id
+  table.insert(answers, {'dead', task_id, name, queue, detail})
   aside = aside + 1
 end
 

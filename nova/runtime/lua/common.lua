@@ -24,11 +24,28 @@ local function unpack_held(value)
   end
 end
 
+-- UTF-8 as Python takes it. Nearly every message is plain ASCII, and passes the first line.
+local UTF8_SEQUENCES = {
+  '[\194-\223][\128-\191]', '\224[\160-\191][\128-\191]',
+  '[\225-\236\238\239][\128-\191][\128-\191]', '\237[\128-\159][\128-\191]',
+  '\240[\144-\191][\128-\191][\128-\191]', '[\241-\243][\128-\191][\128-\191][\128-\191]',
+  '\244[\128-\143][\128-\191][\128-\191]',
+}
+local function is_utf8(text)
+  if not string.find(text, '[\128-\255]') then
+    return true
+  end
+  for _, sequence in ipairs(UTF8_SEQUENCES) do
+    text = string.gsub(text, sequence, '.')
+  end
+  return not string.find(text, '[\128-\255]')
+end
+
 -- Who a message is: {id, name, eta} with the id of its task, or of the message if it has none.
 -- nil if the text is no message at all.
 local function identify(raw)
   local is_json, message = pcall(cjson.decode, raw)
-  if not is_json or type(message) ~= 'table' or type(message.properties) ~= 'table' then
+  if not is_utf8(raw) or not is_json or type(message) ~= 'table' or type(message.properties) ~= 'table' then
     return nil
   end
   local headers = type(message.headers) == 'table' and message.headers or {}

@@ -8,7 +8,8 @@
 -- After a longer gap nobody was able to renew, or the clock was set: then nobody sweeps for one
 -- lease, in which every holder that lives renews.
 --
--- Returns a list of {task id, task name, queue, token} of what was put back.
+-- Returns a list of {task id, task name, queue, token} of what was put back. How many that were so
+-- far stands in the state of the sweep, under 'redelivered:<queue>'.
 local held, index, inboxes, sweep = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local lease, usual_gap, interval = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local token_prefix, run_prefix, run_expires = ARGV[4], ARGV[5], ARGV[6]
@@ -55,6 +56,7 @@ local function put_back(token)
   if redis.call('HGET', run, 'holder') == token then
     redis.call('HDEL', run, 'holder')
     redis.call('EXPIRE', run, run_expires)
+    redis.call('HINCRBY', sweep, 'redelivered:' .. queue, 1)
     table.insert(answers, {message.id, message.name, queue, token})
   end
 end
