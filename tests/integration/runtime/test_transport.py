@@ -319,7 +319,7 @@ def test_basic_get_claims_as_well(
         assert client.hlen(Keys.HELD) == 1
         assert channel.basic_get("first") is None
         message.ack()
-        channel.leave()
+        channel.leave(client)
     assert not client.exists(Keys.HELD)
 
 
