@@ -12,6 +12,7 @@ from nova.errors import NovaError
 from nova.governance import commands as governance_commands
 from nova.ingest import commands as ingest_commands
 from nova.queues import QUEUES
+from nova.runtime import deadletter_commands
 from nova.runtime.fleet import Fleet, read_fleet
 from nova.runtime.heartbeat import WorkerHeartbeat
 from nova.schedule import SCHEDULE
@@ -134,6 +135,7 @@ app.add_typer(governance_commands.trigger)
 app.add_typer(governance_commands.report)
 app.add_typer(governance_commands.override)
 app.add_typer(governance_commands.governance)
+app.add_typer(deadletter_commands.deadletter)
 app.add_typer(api_commands.token)
 app.command(epilog="Example: nova api")(api_commands.api)
 

@@ -16,7 +16,7 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
@@ -25,7 +25,7 @@ import nova
 logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-#: Seconds that a scrape waits for each of its three answers of Redis; Prometheus gives up after 10.
+#: Seconds that a scrape waits for each of its five answers of Redis; Prometheus gives up after 10.
 REDIS_TIMEOUT_SECONDS = 1.0
 
 # They would double the number of series, and nothing here needs them.
@@ -82,7 +82,32 @@ QUEUE_DEPTH = FleetGauge(
 WORKERS_ONLINE = FleetGauge(
     "nova_workers_online", "Workers online that take tasks from a queue.", ("queue",)
 )
-FLEET_GAUGES = (RELEASE_INFO, REDIS_UP, QUEUE_DEPTH, WORKERS_ONLINE)
+HELD_MESSAGES = FleetGauge(
+    "nova_held_messages", "Messages that workers hold: they run, wait for an ETA or a new try."
+)
+OLDEST_RENEWAL = FleetGauge(
+    "nova_oldest_renewal_seconds",
+    "Time since the lease of any held message was renewed last, the longest; 0 if none is held.",
+)
+DEAD_LETTERS = FleetGauge("nova_dead_letters", "Messages that were given up.", ("queue",))
+FLEET_GAUGES = (
+    RELEASE_INFO,
+    REDIS_UP,
+    QUEUE_DEPTH,
+    WORKERS_ONLINE,
+    HELD_MESSAGES,
+    OLDEST_RENEWAL,
+    DEAD_LETTERS,
+)
+
+
+def _redelivered() -> CounterMetricFamily:
+    """Return the counter without values yet: all workers count it, in Redis."""
+    return CounterMetricFamily(
+        "nova_redelivered_messages_total",
+        "Messages that went back to their queue because their worker was silent.",
+        labels=("queue",),
+    )
 
 
 class FleetCollector(Collector):
@@ -93,7 +118,7 @@ class FleetCollector(Collector):
 
     def describe(self) -> list[Metric]:
         """Return the gauges without values; nothing is asked of Redis."""
-        return [gauge.family() for gauge in FLEET_GAUGES]
+        return [*(gauge.family() for gauge in FLEET_GAUGES), _redelivered()]
 
     def collect(self) -> Iterator[Metric]:
         """Return the gauges. With Redis away there are only the release and nova_redis_up 0."""
@@ -102,7 +127,7 @@ class FleetCollector(Collector):
         yield release
         up = REDIS_UP.family()
         try:
-            fleet = self._fleet()
+            fleet = [*self._fleet(), *self._deliveries()]
         except redis.RedisError as error:
             logger.warning("no gauges of the fleet: Redis does not answer: %s", error)
             fleet = []
@@ -120,6 +145,20 @@ class FleetCollector(Collector):
             depth.add_metric((name,), waiting)
             online.add_metric((name,), fleet.workers_of(name))
         return [depth, online]
+
+    def _deliveries(self) -> list[Metric]:
+        from nova.runtime.deliveries import read_deliveries
+
+        found = read_deliveries(self.client)
+        held, oldest = HELD_MESSAGES.family(), OLDEST_RENEWAL.family()
+        held.add_metric((), found.held)
+        oldest.add_metric((), found.oldest_renewal_seconds)
+        dead, redelivered = DEAD_LETTERS.family(), _redelivered()
+        for name, count in found.dead_letters.items():
+            dead.add_metric((name,), count)
+        for name, count in found.redelivered.items():
+            redelivered.add_metric((name,), count)
+        return [held, oldest, dead, redelivered]
 
 
 def render(client: redis.Redis) -> bytes:

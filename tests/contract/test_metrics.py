@@ -10,7 +10,7 @@ from prometheus_client.core import Metric
 from nova.metrics import REGISTRY, FleetCollector
 
 DOCUMENTATION = Path(__file__).resolve().parents[2] / "docs" / "api.md"
-UNITS = "seconds|bytes|tasks|requests|workers|online|up|info|ratio"
+UNITS = "seconds|bytes|tasks|messages|letters|requests|workers|online|up|info|ratio"
 
 
 def all_metrics() -> list[Metric]:
