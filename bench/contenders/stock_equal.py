@@ -19,7 +19,6 @@ EQUAL: dict[str, Any] = {
     "redis_socket_timeout": 5,
     "redis_socket_connect_timeout": 2,
     "redis_socket_keepalive": True,
-    "redis_retry_on_timeout": True,
     "task_serializer": "json",
     "result_serializer": "json",
     "task_acks_late": True,

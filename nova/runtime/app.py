@@ -62,7 +62,9 @@ class NovaCelery(Celery):  # type: ignore[misc]  # celery ships no types
                 return super(NovaCelery, self).send_task(
                     name, args, kwargs, producer=producer, **options
                 )
-            with self.producer_pool.acquire(block=True, timeout=seconds_left) as own:
+            # Not from the pool of producers, which waits for a connection without an end.
+            with self.pool.acquire(block=True, timeout=seconds_left) as connection:
+                own = self.amqp.Producer(connection, auto_declare=False)
                 return super(NovaCelery, self).send_task(
                     name, args, kwargs, producer=own, **options
                 )

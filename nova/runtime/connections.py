@@ -33,6 +33,7 @@ def broker_connection(settings: Settings) -> dict[str, Any]:
         "max_retries": 0,
         "wait_replicas": settings.wait_replicas,
         "run_expires_seconds": settings.result_expires_hours * 3600,
+        "lease_seconds": settings.lease_seconds,
     }
     configuration: dict[str, Any] = {
         "broker_url": _url(settings),

@@ -90,7 +90,7 @@ def test_publishers_wait_in_line_for_a_bounded_time(settings: Settings) -> None:
     app = make_app(settings)
     app.conf.broker_pool_limit = 1
     with (
-        app.producer_pool.acquire(),
+        app.pool.acquire(),
         pytest.raises(UnavailableError, match="all connections to it wait"),
     ):
         app.send_task("nova.trends.scan")
