@@ -12,38 +12,19 @@ import nova
 from nova import logs
 from nova.errors import ConfigurationError
 from nova.queues import DEFAULT_QUEUE, QUEUES
-from nova.runtime import heartbeat, notify
+from nova.runtime import drain, heartbeat, leases, notify
 from nova.runtime.app import NovaCelery
+from nova.runtime.connections import broker_connection, result_connection
 from nova.runtime.task import NovaTask
-from nova.schedule import beat_schedule
+from nova.schedule import beat_schedule, catch_up_policies
 from nova.settings import Settings, get_settings
-from nova.store import (
-    HEALTH_CHECK_INTERVAL_SECONDS,
-    SOCKET_CONNECT_TIMEOUT_SECONDS,
-    SOCKET_TIMEOUT_SECONDS,
-)
 
 
 def _configuration(settings: Settings) -> dict[str, Any]:
-    # Without timeouts a synchronous command waits for ever on a Redis that froze.
-    transport_options = {
-        "socket_timeout": SOCKET_TIMEOUT_SECONDS,
-        "socket_connect_timeout": SOCKET_CONNECT_TIMEOUT_SECONDS,
-        "socket_keepalive": True,
-        "health_check_interval": HEALTH_CHECK_INTERVAL_SECONDS,
-    }
     return {
-        "broker_url": settings.redis_dsn,
-        "broker_transport_options": transport_options,
-        # A Redis that is away is waited for, at start and later, for as long as it takes.
-        "broker_connection_retry_on_startup": True,
-        "broker_connection_max_retries": None,
-        "result_backend": settings.redis_dsn,
+        **broker_connection(settings),
+        **result_connection(settings),
         "result_expires": settings.result_expires_hours * 3600,
-        "redis_socket_timeout": SOCKET_TIMEOUT_SECONDS,
-        "redis_socket_connect_timeout": SOCKET_CONNECT_TIMEOUT_SECONDS,
-        "redis_socket_keepalive": True,
-        "redis_retry_on_timeout": True,
         "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
         "task_routes": {f"nova.{name}.*": {"queue": name} for name in QUEUES},
         "task_default_queue": DEFAULT_QUEUE,
@@ -53,8 +34,6 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "task_create_missing_queues": False,
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
-        # A lost connection gives the message back; its task must not go on beside the copy.
-        "worker_cancel_long_running_tasks_on_connection_loss": True,
         "task_track_started": True,
         "worker_prefetch_multiplier": 1,
         "worker_max_tasks_per_child": 100,
@@ -62,11 +41,28 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "worker_direct": True,
         "worker_log_format": logs.FORMAT,
         "beat_schedule": beat_schedule(),
+        "nova_beat_catch_up": catch_up_policies(),
         # beat sleeps so long at most. A SIGTERM that comes as it falls asleep waits for its end.
-        "beat_max_loop_interval": 5,
-        "beat_scheduler": "nova.runtime.scheduler:NotifyingScheduler",
+        "beat_max_loop_interval": 1,
+        "beat_scheduler": "nova.runtime.scheduler:NotifyingScheduler"
+        if "scheduler" in settings.stock_parts
+        else "nova.runtime.scheduler:LeaderScheduler",
         "timezone": "UTC",
         "include": ["nova.governance.tasks"],
+    }
+
+
+def _claims(settings: Settings) -> dict[str, Any]:
+    """Configure how workers come to their messages; docs/delivery-protocol.md tells why."""
+    if "transport" in settings.stock_parts:
+        # A lost connection gives the message back; its task must not go on beside the copy.
+        return {"worker_cancel_long_running_tasks_on_connection_loss": True}
+    return {
+        "worker_consumer": "nova.runtime.consumer:NovaConsumer",
+        # Claims outlive connections, and so do their tasks.
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        # What still runs after a reconnect is counted by the transport.
+        "worker_enable_prefetch_count_reduction": False,
     }
 
 
@@ -77,7 +73,11 @@ def _create_app() -> NovaCelery:
         # Celery would print a stack trace for any other exception while it loads an app.
         raise SystemExit(f"nova: {error}") from None
     celery_app = NovaCelery("nova", settings)
-    celery_app.conf.update(_configuration(settings))
+    celery_app.conf.update(_configuration(settings) | _claims(settings))
+    celery_app.conf.broker_transport_options["lease_seconds"] = settings.lease_seconds
+    if "transport" not in settings.stock_parts:
+        celery_app.amqp_cls = "nova.runtime.consumer:NovaAMQP"
+        celery_app.steps["worker"] |= {leases.LeaseStep, drain.DrainStep}
     logs.install(settings)
     notify.install(celery_app)
     celery_app.steps["consumer"].add(heartbeat.HeartbeatStep)

@@ -1,6 +1,7 @@
 """The worker's consumer: what becomes of claims when a connection is lost or a worker stops."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -9,7 +10,10 @@ from celery.worker import state
 from celery.worker.consumer import Consumer
 from kombu import Connection
 
+from nova.runtime.drain import TIMEOUT_SECONDS
 from nova.runtime.holdings import HOLDINGS
+from nova.settings import get_settings
+from nova.store import connect
 
 logger = logging.getLogger(__name__)
 
@@ -20,9 +24,20 @@ RETRY_SECONDS_FIRST, RETRY_SECONDS_STEP, RETRY_SECONDS_MOST = 0.5, 0.5, 5.0
 class NovaConnection(Connection):  # type: ignore[misc]  # kombu ships no types
     """A connection that tries again soon, and for as long as it takes."""
 
+    #: Called before each second of waiting for the next try.
+    between_tries: Callable[[], None] = staticmethod(lambda: None)
+
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
         """Connect; kombu's own default waits up to 30 seconds between two tries."""
+        callback = kwargs.pop("callback", None)
+
+        def between_tries() -> None:
+            self.between_tries()
+            if callback is not None:
+                callback()
+
         backoff = {
+            "callback": between_tries,
             "interval_start": RETRY_SECONDS_FIRST,
             "interval_step": RETRY_SECONDS_STEP,
             "interval_max": RETRY_SECONDS_MOST,
@@ -39,6 +54,13 @@ class NovaAMQP(AMQP):  # type: ignore[misc]  # celery ships no types
 class NovaConsumer(Consumer):  # type: ignore[misc]
     """A consumer whose claims outlive its connection."""
 
+    def ensure_connected(self, conn: Any) -> Any:
+        """Connect, for as long as it takes, unless the worker is to stop."""
+        drain = self.controller.drain
+        conn.between_tries = drain.while_connecting
+        with drain.connecting():
+            return super().ensure_connected(conn)
+
     def on_close(self) -> None:
         """The connection is lost: keep the claims of what runs, give back what has not begun."""
         super().on_close()
@@ -46,6 +68,32 @@ class NovaConsumer(Consumer):  # type: ignore[misc]
         returned = HOLDINGS.give_back(should_keep=running.__contains__)
         if returned or running:
             logger.info("keeping %d running tasks, returning %d others", len(running), returned)
+
+    def return_waiting(self) -> int:
+        """Give back at once what has not begun: its ETA lies ahead, or it waits for the pool.
+
+        Returns how many.
+        """
+        requests = tuple(state.requests.values())
+        begun = {request.message.delivery_tag for request in requests if request.has_begun}
+        returned = HOLDINGS.give_back(should_keep=begun.__contains__)
+        for request in requests:
+            if not request.has_begun:
+                if request._eta_timer_entry is not None:
+                    self.timer.cancel(request._eta_timer_entry)
+                state.task_ready(request)
+        for bucket in filter(None, self.task_buckets.values()):
+            bucket.clear_pending()
+        if self.controller.semaphore is not None:
+            self.controller.semaphore.clear()
+        # Each task with an ETA had raised it by one.
+        self.qos.value = self.initial_prefetch_count
+        return returned
+
+    def is_quiet(self) -> bool:
+        """Whether Redis has confirmed all ends of claims and nothing is on its way from it."""
+        claimer = self.task_consumer.channel.claimer
+        return not HOLDINGS.settlements() and (claimer is None or claimer.is_quiet())
 
     def apply_eta_task(self, task: Any) -> None:
         """The ETA of a task has come: from now on its start counts."""
@@ -58,11 +106,12 @@ class NovaConsumer(Consumer):  # type: ignore[misc]
 
     def shutdown(self) -> None:
         """The pool has ended: settle what has ended, give back the rest."""
-        HOLDINGS.is_draining = True
+        HOLDINGS.is_stopping = True
         HOLDINGS.give_back()
         if self.task_consumer is not None:
             try:
-                self.task_consumer.channel.leave()
+                with connect(get_settings(), TIMEOUT_SECONDS) as client:
+                    self.task_consumer.channel.leave(client)
             except (redis.RedisError, OSError) as error:
                 logger.warning("could not settle at the end, the lease will run out: %s", error)
         super().shutdown()

@@ -17,9 +17,12 @@ class Holdings:
 
     def __init__(self) -> None:
         self.owner = Owner(f"{socket.gethostname()}.{os.getpid()}")
-        #: While a worker is drained or stops it claims nothing more.
-        self.is_draining = False
-        self._lock = threading.Lock()
+        #: An operator wants this worker to take nothing until it is resumed.
+        self.is_drained = False
+        #: This worker was asked to stop.
+        self.is_stopping = False
+        # A signal handler of Celery (SIGQUIT) may come here while this same thread holds it.
+        self._lock = threading.RLock()
         self._held: dict[str, ClaimedMessage] = {}
         #: Held, but neither settled nor started yet: their ETA lies ahead.
         self._waiting_for_eta: set[str] = set()
@@ -39,6 +42,11 @@ class Holdings:
     def count(self) -> int:
         """Count the messages that take up room: those whose end Celery has not told yet."""
         return len(self._held)
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether nothing more is to be claimed."""
+        return self.is_drained or self.is_stopping
 
     def tokens(self) -> list[str]:
         """Return the tokens to renew: what is held, and what is not settled in Redis yet."""
@@ -121,8 +129,8 @@ class Holdings:
     def confirm(self, settlements: Iterable[Settlement]) -> None:
         """Redis has taken these."""
         with self._lock:
-            for step in settlements:
-                self._settlements.remove(step)
+            confirmed = set(settlements)
+            self._settlements = [step for step in self._settlements if step not in confirmed]
 
 
 #: Of this process. Channels come and go with their connections, and share it.

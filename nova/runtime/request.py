@@ -4,6 +4,7 @@ from typing import Any
 
 from billiard.einfo import ExceptionWithTraceback
 from celery.exceptions import Ignore, Reject
+from celery.worker import state
 from celery.worker.request import Request
 
 from nova.runtime.holdings import HOLDINGS
@@ -22,6 +23,11 @@ class Deferred(Reject):  # type: ignore[misc]  # celery ships no types
 
 class NovaRequest(Request):  # type: ignore[misc]
     """A request that tells what its acknowledgement means."""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the pool has the task: it runs, or will as soon as a process is free."""
+        return self._apply_result is not None or self in state.active_requests
 
     def on_retry(self, exc_info: Any) -> Any:
         """The task has published itself again: the run goes on, under the same id."""
