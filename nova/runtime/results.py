@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import redis
@@ -32,6 +33,14 @@ class ResultsMixin:
         """When to try again after a lost connection, by the names of `kombu.retry_over_time`."""
         policy = {"max_retries": None, "interval_start": 0, "interval_step": 1, "interval_max": 5}
         return policy if task_join_will_block() else policy | {"timeout": RETRY_SECONDS}
+
+    def store_result(self, *args: Any, **kwargs: Any) -> Any:
+        """Store the state of a run; Celery's own arguments.
+
+        Celery tries again to write, but not to read, which it does before it writes.
+        """
+        store = partial(super().store_result, **kwargs)  # type: ignore[misc]
+        return self.ensure(store, args)
 
     def ensure(self, fun: Callable[..., Any], args: tuple[Any, ...], **policy: Any) -> Any:
         """Call a function, again while it fails for a reason that passes by itself."""
