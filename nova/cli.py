@@ -12,7 +12,7 @@ from nova.errors import NovaError
 from nova.governance import commands as governance_commands
 from nova.ingest import commands as ingest_commands
 from nova.queues import QUEUES
-from nova.runtime import deadletter_commands
+from nova.runtime import deadletter_commands, worker_commands
 from nova.runtime.fleet import Fleet, read_fleet
 from nova.runtime.heartbeat import WorkerHeartbeat
 from nova.schedule import SCHEDULE
@@ -62,13 +62,20 @@ def status(as_json: JsonOption = False) -> None:
 
 def _worker_table(workers: list[WorkerHeartbeat]) -> Table:
     table = new_table(
-        "worker", "release", "queues", "processes", "running", "up since (UTC)", title="Workers"
+        "worker",
+        "state",
+        "release",
+        "queues",
+        "processes",
+        "running",
+        "up since (UTC)",
+        title="Workers",
     )
     for worker in workers:
         queues = ", ".join(name for name in worker.queues if name in QUEUES)
         since = worker.started_at.strftime("%Y-%m-%d %H:%M:%S")
         numbers = (str(worker.concurrency), str(worker.active))
-        table.add_row(worker.name, worker.release, queues, *numbers, since)
+        table.add_row(worker.name, worker.state, worker.release, queues, *numbers, since)
     return table
 
 
@@ -136,6 +143,7 @@ app.add_typer(governance_commands.report)
 app.add_typer(governance_commands.override)
 app.add_typer(governance_commands.governance)
 app.add_typer(deadletter_commands.deadletter)
+app.add_typer(worker_commands.worker)
 app.add_typer(api_commands.token)
 app.command(epilog="Example: nova api")(api_commands.api)
 

@@ -157,6 +157,12 @@ class Settings(BaseSettings):
         alias="NOTIFY_SOCKET",
         description="Set by systemd for Type=notify services; not for people.",
     )
+    watchdog_usec: int = Field(
+        default=0,
+        alias="WATCHDOG_USEC",
+        ge=0,
+        description="Set by systemd for services with WatchdogSec; not for people.",
+    )
     listen_pid: int = Field(
         default=0,
         alias="LISTEN_PID",

@@ -53,6 +53,8 @@ class Keys:
     BEAT_SLOTS = "nova:beat:slots"
     METRIC_DAYS = "nova:metrics:days"
     WORKERS = "nova:workers"
+    #: Names of the workers that take no tasks until they are resumed, set.
+    DRAINED = "nova:workers:drained"
     GOVERNANCE_REPORTS = "nova:governance:reports"
     GOVERNANCE_OVERRIDES = "nova:governance:overrides"
     GOVERNANCE_STATUS = "nova:governance:status"

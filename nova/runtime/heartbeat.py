@@ -8,24 +8,31 @@ import logging
 import os
 import time
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import redis
 from celery import bootsteps
 from celery.worker import state
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 import nova
+from nova.runtime.consumer import NovaConsumer
+from nova.runtime.holdings import HOLDINGS
 from nova.settings import get_settings
 from nova.store import Keys, connect
 
 logger = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 5
+#: Seconds for which the event loop waits for Redis here.
+TIMEOUT_SECONDS = 2.0
 #: A worker that has been silent for so long is not online.
 EXPIRES_SECONDS = 20
 #: A worker that has been silent for so long is forgotten.
 FORGET_SECONDS = 24 * 3600
+
+
+WorkerState = Literal["working", "draining", "drained", "stopping"]
 
 
 class WorkerHeartbeat(BaseModel):
@@ -37,20 +44,30 @@ class WorkerHeartbeat(BaseModel):
     queues: list[str]
     concurrency: int
     active: int
+    state: WorkerState = Field(
+        default="working",
+        description="draining: takes no more tasks, some still run; drained: none runs any more; "
+        "stopping: was asked to end.",
+    )
     started_at: datetime
     at: datetime
 
 
 class HeartbeatStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery ships no types
-    """Consumer step that leaves a heartbeat every five seconds while the worker consumes."""
+    """Consumer step that leaves a heartbeat every five seconds while the worker consumes.
+
+    It also reads whether an operator wants the worker to take tasks.
+    """
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         super().__init__(parent, **kwargs)
-        self.client = connect(get_settings())
+        self.client = connect(get_settings(), TIMEOUT_SECONDS)
         self.started_at = datetime.now(UTC)
         self.timer_entry: Any = None
+        # What was drained stays drained: until Redis has told, this worker claims nothing.
+        HOLDINGS.is_drained = isinstance(parent, NovaConsumer)
 
     def start(self, parent: Any) -> None:
         """Leave a heartbeat now and from now on."""
@@ -63,12 +80,24 @@ class HeartbeatStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery sh
             self.timer_entry.cancel()
             self.timer_entry = None
         try:
-            self.client.delete(Keys.worker(parent.hostname))
-            self.client.zrem(Keys.WORKERS, parent.hostname)
+            with self.client.pipeline() as pipe:
+                pipe.delete(Keys.worker(parent.hostname))
+                pipe.zrem(Keys.WORKERS, parent.hostname)
+                pipe.execute()
         except redis.RedisError as error:
             logger.info("could not remove the heartbeat, it expires by itself: %s", error)
 
     def _beat(self, parent: Any) -> None:
+        try:
+            is_drained = self._write(parent)
+            if isinstance(parent, NovaConsumer) and is_drained != HOLDINGS.is_drained:
+                _set_drained(parent, is_drained)
+                self._write(parent)
+        except redis.RedisError as error:
+            logger.warning("could not leave a heartbeat: %s", error)
+
+    def _write(self, parent: Any) -> bool:
+        """Leave a heartbeat; return whether the worker is to be drained."""
         heartbeat = WorkerHeartbeat(
             name=parent.hostname,
             pid=os.getpid(),
@@ -76,22 +105,34 @@ class HeartbeatStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery sh
             queues=sorted(queue.name for queue in parent.task_consumer.queues),
             concurrency=parent.pool.limit,
             active=len(state.active_requests),
+            state=_state(),
             started_at=self.started_at,
             at=datetime.now(UTC),
         )
-        try:
-            _write(self.client, heartbeat)
-        except redis.RedisError as error:
-            logger.warning("could not leave a heartbeat: %s", error)
+        now = time.time()
+        with self.client.pipeline() as pipe:
+            pipe.set(Keys.worker(heartbeat.name), heartbeat.model_dump_json(), ex=EXPIRES_SECONDS)
+            pipe.zadd(Keys.WORKERS, {heartbeat.name: now})
+            pipe.zremrangebyscore(Keys.WORKERS, 0, now - FORGET_SECONDS)
+            pipe.sismember(Keys.DRAINED, heartbeat.name)
+            return bool(pipe.execute()[-1])
 
 
-def _write(client: redis.Redis, heartbeat: WorkerHeartbeat) -> None:
-    now = time.time()
-    with client.pipeline() as pipe:
-        pipe.set(Keys.worker(heartbeat.name), heartbeat.model_dump_json(), ex=EXPIRES_SECONDS)
-        pipe.zadd(Keys.WORKERS, {heartbeat.name: now})
-        pipe.zremrangebyscore(Keys.WORKERS, 0, now - FORGET_SECONDS)
-        pipe.execute()
+def _state() -> WorkerState:
+    if HOLDINGS.is_stopping:
+        return "stopping"
+    if not HOLDINGS.is_drained:
+        return "working"
+    return "draining" if HOLDINGS.count() or state.active_requests else "drained"
+
+
+def _set_drained(consumer: NovaConsumer, is_drained: bool) -> None:
+    HOLDINGS.is_drained = is_drained
+    if is_drained:
+        returned = consumer.return_waiting()
+        logger.info("drained: takes no more tasks, %d go back to their queues", returned)
+    else:
+        logger.info("takes tasks")
 
 
 def read_workers(client: redis.Redis) -> list[WorkerHeartbeat]:

@@ -1,0 +1,155 @@
+"""The command `nova worker`."""
+
+import math
+import time
+from typing import Annotated, Any
+
+import redis
+import typer
+from pydantic import BaseModel
+
+from nova.errors import NotFoundError, UnavailableError
+from nova.queues import QUEUES
+from nova.runtime.drain import budget_seconds
+from nova.runtime.heartbeat import INTERVAL_SECONDS, WorkerHeartbeat, read_workers
+from nova.settings import get_settings
+from nova.store import Keys, connect, redis_errors
+from nova.terminal import JsonOption, console, new_table, print_json
+
+worker = typer.Typer(
+    name="worker", help="Look at workers, and take them out of service.", no_args_is_help=True
+)
+
+POLL_SECONDS = 0.5
+#: A worker reads every few seconds whether it is drained, and tells its state as often.
+NOTICE_SECONDS = 3 * INTERVAL_SECONDS
+
+NameArgument = Annotated[
+    str, typer.Argument(help="The worker's name, as `nova worker list` has it.")
+]
+
+
+class WorkerEntry(BaseModel):
+    """One worker: online, or drained and away."""
+
+    name: str
+    state: str
+    active: int = 0
+    queues: list[str] = []
+
+
+@worker.command("list", epilog="Example: nova worker list")
+def list_workers(as_json: JsonOption = False) -> None:
+    """Show the workers, what they do, and which are drained."""
+    settings = get_settings()
+    with redis_errors(settings), connect(settings) as client:
+        entries = read_entries(client)
+    if as_json:
+        print_json([entry.model_dump() for entry in entries])
+        return
+    table = new_table("worker", "state", "running", "queues")
+    for entry in entries:
+        queues = ", ".join(name for name in entry.queues if name in QUEUES)
+        table.add_row(entry.name, entry.state, str(entry.active), queues)
+    console.print(table if entries else "No worker is online.")
+
+
+def read_entries(client: redis.Redis) -> list[WorkerEntry]:
+    """Return all workers that are online, and those that are drained and away, by name.
+
+    Raises:
+        redis.RedisError: Redis does not answer.
+    """
+    entries = {beat.name: _entry(beat) for beat in read_workers(client)}
+    for name in _names(client.smembers(Keys.DRAINED)):
+        entries.setdefault(name, WorkerEntry(name=name, state="drained, not online"))
+    return [entries[name] for name in sorted(entries)]
+
+
+def _entry(beat: WorkerHeartbeat) -> WorkerEntry:
+    return WorkerEntry(name=beat.name, state=beat.state, active=beat.active, queues=beat.queues)
+
+
+def _names(members: Any) -> list[str]:
+    return sorted(member.decode() for member in members)
+
+
+@worker.command(epilog="Example: nova worker drain trends@nova2 --timeout 600")
+def drain(
+    name: NameArgument,
+    wait: Annotated[bool, typer.Option(help="Wait until nothing runs there any more.")] = True,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Most seconds to wait; as long as the time limits of its queues when not given.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a worker finish what runs and take nothing more, also after a restart of it."""
+    settings = get_settings()
+    with redis_errors(settings), connect(settings) as client:
+        _check_known(client, name)
+        client.sadd(Keys.DRAINED, name)
+        entry = _find(client, name)
+        if wait and entry.queues:  # else it is not online, and drained as soon as it is
+            longest = budget_seconds(entry.queues, settings) + NOTICE_SECONDS
+            entry = _wait(client, entry, longest if timeout is None else timeout, quiet=as_json)
+    _report(entry, as_json)
+
+
+@worker.command(epilog="Example: nova worker resume trends@nova2")
+def resume(name: NameArgument, as_json: JsonOption = False) -> None:
+    """Let a drained worker take tasks again; it does so within some seconds."""
+    settings = get_settings()
+    with redis_errors(settings), connect(settings) as client:
+        _check_known(client, name)
+        was_drained = client.srem(Keys.DRAINED, name)
+        entry = _find(client, name)
+    if as_json:
+        print_json(entry.model_dump())
+    else:
+        typer.echo(f"{name}: {'resumed' if was_drained else 'was not drained'}")
+
+
+def _check_known(client: redis.Redis, name: str) -> None:
+    known = {*_names(client.zrange(Keys.WORKERS, 0, -1)), *_names(client.smembers(Keys.DRAINED))}
+    if name not in known:
+        there_are = f"there are: {', '.join(sorted(known))}" if known else "none is online"
+        raise NotFoundError(f"no worker is called {name}; {there_are}")
+
+
+def _find(client: redis.Redis, name: str) -> WorkerEntry:
+    found = [entry for entry in read_entries(client) if entry.name == name]
+    return found[0] if found else WorkerEntry(name=name, state="not online")
+
+
+def _wait(client: redis.Redis, entry: WorkerEntry, seconds: float, *, quiet: bool) -> WorkerEntry:
+    """Wait until nothing runs, telling each change.
+
+    Raises:
+        UnavailableError: something still runs after the time; it stays drained.
+    """
+    deadline = time.monotonic() + seconds
+    told = ""
+    while entry.queues and entry.state != "drained":
+        now = f"{entry.name}: {entry.state}, running: {entry.active}"
+        if now != told and not quiet:
+            typer.echo(now)
+            told = now
+        if time.monotonic() > deadline:
+            raise UnavailableError(
+                f"{entry.name} is {entry.state} after {math.ceil(seconds)} seconds, "
+                f"running: {entry.active}; it takes no more, ask again to wait on"
+            )
+        time.sleep(POLL_SECONDS)
+        entry = _find(client, entry.name)
+    return entry
+
+
+def _report(entry: WorkerEntry, as_json: bool) -> None:
+    if as_json:
+        print_json(entry.model_dump())
+    else:
+        typer.echo(f"{entry.name}: {entry.state}")
