@@ -12,7 +12,7 @@ import nova
 from nova import logs
 from nova.errors import ConfigurationError
 from nova.queues import DEFAULT_QUEUE, QUEUES
-from nova.runtime import drain, heartbeat, leases, notify
+from nova.runtime import drain, heartbeat, leases, notify, watchdog
 from nova.runtime.app import NovaCelery
 from nova.runtime.connections import broker_connection, result_connection
 from nova.runtime.task import NovaTask
@@ -75,11 +75,14 @@ def _create_app() -> NovaCelery:
     celery_app = NovaCelery("nova", settings)
     celery_app.conf.update(_configuration(settings) | _claims(settings))
     celery_app.conf.broker_transport_options["lease_seconds"] = settings.lease_seconds
-    if "transport" not in settings.stock_parts:
+    if "transport" in settings.stock_parts:
+        celery_app.steps["worker"].add(drain.StockStopStep)
+    else:
         celery_app.amqp_cls = "nova.runtime.consumer:NovaAMQP"
         celery_app.steps["worker"] |= {leases.LeaseStep, drain.DrainStep}
     logs.install(settings)
     notify.install(celery_app)
+    watchdog.install(celery_app)
     celery_app.steps["consumer"].add(heartbeat.HeartbeatStep)
     return celery_app
 

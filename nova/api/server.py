@@ -12,6 +12,7 @@ from celery.result import denied_join_result
 from nova import logs
 from nova.api.app import create_app
 from nova.errors import ConfigurationError
+from nova.runtime import watchdog
 from nova.runtime.notify import notify, wait_for_redis
 from nova.settings import Settings
 from nova.store import connect
@@ -35,7 +36,13 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve at once, and be READY once Redis has answered."""
         await super().startup(sockets)
+        watchdog.start(self.settings)
         threading.Thread(target=self._announce, name="announce", daemon=True).start()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Runs ten times a second, as long as the event loop turns."""
+        watchdog.progress()
+        return await super().on_tick(counter)
 
     def _announce(self) -> None:
         with connect(self.settings) as client:

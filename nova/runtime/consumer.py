@@ -10,6 +10,7 @@ from celery.worker import state
 from celery.worker.consumer import Consumer
 from kombu import Connection
 
+from nova.runtime import watchdog
 from nova.runtime.drain import TIMEOUT_SECONDS
 from nova.runtime.holdings import HOLDINGS
 from nova.settings import get_settings
@@ -56,10 +57,13 @@ class NovaConsumer(Consumer):  # type: ignore[misc]
 
     def ensure_connected(self, conn: Any) -> Any:
         """Connect, for as long as it takes, unless the worker is to stop."""
-        drain = self.controller.drain
-        conn.between_tries = drain.while_connecting
-        with drain.connecting():
+        conn.between_tries = self._between_tries
+        with self.controller.drain.connecting():
             return super().ensure_connected(conn)
+
+    def _between_tries(self) -> None:
+        watchdog.progress()
+        self.controller.drain.while_connecting()
 
     def on_close(self) -> None:
         """The connection is lost: keep the claims of what runs, give back what has not begun."""

@@ -237,3 +237,14 @@ class DrainStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery ships 
         parent.drain.start()
         for name in SIGNALS:
             platforms.signals[name] = parent.drain.on_signal
+
+
+class StockStopStep(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Worker step beside the stock transport: systemd leaves Celery's own shutdown its time."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def stop(self, parent: Any) -> None:
+        """Runs before the pool waits for running tasks."""
+        budget = budget_seconds(parent.app.amqp.queues.consume_from, get_settings())
+        notify(f"EXTEND_TIMEOUT_USEC={round((budget + EXTEND_SECONDS) * 1_000_000)}")

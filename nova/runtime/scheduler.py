@@ -11,6 +11,7 @@ import redis
 from celery import beat
 
 from nova.errors import ConfigurationError
+from nova.runtime import watchdog
 from nova.runtime.leader import LOOK_SECONDS, Leader, Look
 from nova.runtime.messages import PreparedMessage, prepare
 from nova.runtime.notify import notify
@@ -88,6 +89,7 @@ class LeaderScheduler(beat.Scheduler):  # type: ignore[misc]  # celery ships no 
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Publish what is due, if this beat leads; return the seconds until the next look."""
+        watchdog.progress()
         if self._closed:  # the exception that was to stop the process got lost on its way
             raise SystemExit
         try:
@@ -243,6 +245,7 @@ class NotifyingScheduler(beat.PersistentScheduler):  # type: ignore[misc]
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Publish what is due; return the seconds until the next look."""
+        watchdog.progress()
         interval: float = super().tick(*args, **kwargs)
         if not self.looked:
             self.looked = True
