@@ -65,11 +65,13 @@ class Plan:
     """How much is measured."""
 
     rounds: int = 5
-    counts: int = 3000
-    empties: int = 2000
-    paced: int = 150
+    counts: int = 2000
+    empties: int = 1000
+    #: More than the 200 after which both processes of a Celery worker have been replaced: that
+    #: holds up tasks, and belongs to the latency.
+    paced: int = 250
     per_second: float = 50
-    idle_seconds: float = 10
+    idle_seconds: float = 5
     idle_consumers: int = 50
 
 

@@ -51,3 +51,13 @@ def test_shares_tell_main_process_and_children_apart() -> None:
 
 def test_one_frame_alone_is_a_stack_too() -> None:
     assert purpose_of([WORKLOOP]) == "other"
+
+
+def test_what_waits_takes_no_share() -> None:
+    """Of these only the first is work; py-spy reports all three."""
+    lines = [
+        f'process 1:"celery";main (m.py:1);{WORKLOOP} 1\n',
+        f'process 1:"celery";main (m.py:1);_epoll.poll ({LIB}/kombu/utils/eventio.py:84) 10\n',
+        'process 1:"celery";Thread._bootstrap (/lib/threading.py:1002);wait (/lib/x.py:3) 10\n',
+    ]
+    assert list(shares(lines).values()) == [(1.0, 0.0)]
