@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import redis
 from celery._state import task_join_will_block
 from celery.backends import redis as stock
+from redis.commands.core import Script
 
+from nova.runtime.scripts import load
 from nova.runtime.transient import is_transient
 
 #: Seconds for which a process that is not running a task tries to reach a Redis that is away.
@@ -25,6 +27,12 @@ class ResultsMixin:
     would be marked as failed.
     """
 
+    client: redis.Redis
+    expires: int
+    encode: Callable[[Any], str | bytes]
+    get_key_for_task: Callable[[str], str]
+    _get_result_meta: Callable[..., dict[str, Any]]
+
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """Nothing: whoever waits for the result subscribes to it then, not at each publish."""
 
@@ -35,12 +43,31 @@ class ResultsMixin:
         return policy if task_join_will_block() else policy | {"timeout": RETRY_SECONDS}
 
     def store_result(self, *args: Any, **kwargs: Any) -> Any:
-        """Store the state of a run; Celery's own arguments.
-
-        Celery tries again to write, but not to read, which it does before it writes.
-        """
+        """Store the state of a run; Celery's own arguments."""
         store = partial(super().store_result, **kwargs)  # type: ignore[misc]
         return self.ensure(store, args)
+
+    def _store_result(  # Celery's own arguments
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: str | None = None,
+        request: Any = None,
+        **_: Any,
+    ) -> Any:
+        """Look and write in one step, where Celery's own takes two round trips for each state."""
+        meta = self._get_result_meta(
+            result=result, state=state, traceback=traceback, request=request
+        )
+        meta["task_id"] = task_id
+        key = self.get_key_for_task(task_id)
+        self._store_script(keys=[key], args=[self.encode(meta), int(self.expires)])
+        return result
+
+    @cached_property
+    def _store_script(self) -> Script:
+        return load(self.client, "result")
 
     def ensure(self, fun: Callable[..., Any], args: tuple[Any, ...], **policy: Any) -> Any:
         """Call a function, again while it fails for a reason that passes by itself."""

@@ -32,26 +32,26 @@ def in_task() -> Iterator[None]:
 
 @pytest.fixture
 def failing(backend: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], list[int]]:
-    """Let the next two reads of a result fail; the list counts reads."""
+    """Let the next two commands to Redis fail; the list counts commands."""
+    backend.store_result("0", 0, states.SUCCESS)  # Redis knows the script from now on
 
     def fail(error: Exception) -> list[int]:
         calls: list[int] = []
-        read = type(backend).get
+        execute = backend.client.execute_command
 
-        def get(self: Any, key: str) -> Any:
+        def execute_command(*args: Any, **options: Any) -> Any:
             calls.append(1)
             if len(calls) <= 2:
                 raise error
-            return read(self, key)
+            return execute(*args, **options)
 
-        monkeypatch.setattr(type(backend), "get", get)
+        monkeypatch.setattr(backend.client, "execute_command", execute_command)
         monkeypatch.setattr("kombu.utils.functional.sleep", lambda _seconds: None)
         return calls
 
     return fail
 
 
-@pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")  # Celery's
 @pytest.mark.parametrize(
     "error",
     [
@@ -63,7 +63,6 @@ def failing(backend: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[Exceptio
 def test_a_result_is_stored_once_redis_is_back(
     backend: Any, failing: Callable[[Exception], list[int]], error: Exception
 ) -> None:
-    """Celery itself tries again to write, but would fail a task whose result it cannot read."""
     calls = failing(error)
     backend.store_result("1", 42, states.SUCCESS)
     assert len(calls) == 3
@@ -97,6 +96,14 @@ def test_a_result_that_redis_cannot_take_is_given_up(
     failing(redis.OutOfMemoryError("full", status_code="OOM"))
     with pytest.raises(redis.OutOfMemoryError):
         backend.store_result("1", 42, states.SUCCESS)
+
+
+def test_a_success_stays(backend: Any) -> None:
+    """What a copy of the task has to say afterwards does not count."""
+    for result, state in [("x", states.STARTED), (42, states.SUCCESS), (None, states.RETRY)]:
+        backend.store_result("1", result, state)
+    assert backend.get_result("1") == 42
+    assert 0 < backend.client.ttl(backend.get_key_for_task("1")) <= backend.expires
 
 
 def test_others_than_tasks_give_up_in_time(backend: Any) -> None:

@@ -1,0 +1,18 @@
+-- Stores the state of a task, and tells who waits for it. A success stays: what a copy of the task
+-- has to say afterwards does not count.
+--
+-- KEYS  1 result
+-- ARGV  1 the state, JSON, 2 seconds to keep it
+--
+-- Returns 1 if it was stored.
+local key, state, expires = KEYS[1], ARGV[1], ARGV[2]
+local stored = redis.call('GET', key)
+if stored then
+  local is_json, meta = pcall(cjson.decode, stored)
+  if is_json and meta.status == 'SUCCESS' then
+    return 0
+  end
+end
+redis.call('SETEX', key, expires, state)
+redis.call('PUBLISH', key, state)
+return 1
