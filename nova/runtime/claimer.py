@@ -134,7 +134,7 @@ class Claimer:
         channel: Any,
         holdings: Holdings,
         calls: ClaimCalls,
-        deliver: Callable[[ClaimedMessage, dict[str, Any]], None],
+        deliver: Callable[[ClaimedMessage, dict[str, Any] | None], None],
         is_transient: Callable[[BaseException], bool],
     ) -> None:
         self._channel = channel

@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 #: What stock workers hold comes back after stock's hour.
 STOCK_VISIBILITY_SECONDS = 3600
+#: What kombu and Celery raise over a message that is not as they expect.
+MALFORMED = (TypeError, ValueError, LookupError, AttributeError)
 
 
 class QoS(kombu_redis.QoS):  # type: ignore[misc]  # kombu ships no types
@@ -157,7 +159,7 @@ class ClaimingChannel(kombu_redis.Channel):  # type: ignore[misc]
             claimed, _ = Claims(client, self.holdings.owner, self._claim_calls).claim([queue])
         if not claimed:
             return None
-        return self.Message(self.take_note(claimed[0]), channel=self)
+        return self.Message(self.take_note(claimed[0]) or self._open(claimed[0]), channel=self)
 
     # --- What the claimer asks of its channel
 
@@ -166,9 +168,20 @@ class ClaimingChannel(kombu_redis.Channel):  # type: ignore[misc]
         queues: list[str] = self._turns.consume(len(self.claimed_queues))
         return queues
 
-    def take_note(self, message: ClaimedMessage) -> dict[str, Any]:
-        """Hold a message that was claimed; return it as Celery wants it."""
+    def take_note(self, message: ClaimedMessage) -> dict[str, Any] | None:
+        """Hold a claimed message; return it as Celery wants it, or None if it is malformed."""
         self._turns.rotate(message.queue)
+        try:
+            payload = self._open(message)
+        except MALFORMED:
+            # Whether the claim counted its start is not known: giving it up shall.
+            self.holdings.add(message, has_eta=True)
+            return None
+        self.holdings.add(message, has_eta=bool(payload["headers"].get("eta")))
+        return payload
+
+    @staticmethod
+    def _open(message: ClaimedMessage) -> dict[str, Any]:
         payload: dict[str, Any] = loads(message.payload)
         headers = payload.setdefault("headers", {})
         headers[TOKEN_HEADER] = message.token
@@ -177,7 +190,6 @@ class ClaimingChannel(kombu_redis.Channel):  # type: ignore[misc]
         if message.starts > 1:
             headers["redelivered"] = True
             properties.setdefault("delivery_info", {})["redelivered"] = True
-        self.holdings.add(message, has_eta=bool(headers.get("eta")))
         return payload
 
     def on_set_aside(self, item: SetAside) -> None:
@@ -203,12 +215,18 @@ class ClaimingChannel(kombu_redis.Channel):  # type: ignore[misc]
         with self.conn_or_acquire() as client:
             client.client_unblock(client_id)
 
-    def _deliver_claimed(self, message: ClaimedMessage, payload: dict[str, Any]) -> None:
-        if message.queue in self.connection._callbacks:
-            self.connection._deliver(payload, message.queue)
-        else:
+    def _deliver_claimed(self, message: ClaimedMessage, payload: dict[str, Any] | None) -> None:
+        if message.queue not in self.connection._callbacks:
             # Cancelled while the claim was under way.
             self.holdings.give_back(should_keep=lambda token: token != message.token)
+            return
+        try:
+            self.connection._deliver(payload or self._open(message), message.queue)
+        except MALFORMED:
+            # It must not end the worker. It counts as a start: after some it is given up.
+            logger.exception("message %s in %s is malformed", message.task_id, message.queue)
+            self.holdings.start(message.token)
+            self.holdings.reject(message.token, requeue=True)
 
     # --- The end
 

@@ -56,7 +56,7 @@ def start_worker(
 ) -> Iterator[StartWorker]:
     """Start workers of some processes on the queue `trends`; they are stopped at the end."""
     command = [CELERY, "-A", APP, "worker", "--queues=trends"]
-    processes = []
+    processes: list[subprocess.Popen[bytes]] = []
     with ExitStack() as stack:
 
         def start(concurrency: int) -> "subprocess.Popen[bytes]":
@@ -146,3 +146,28 @@ def test_a_task_that_kills_its_worker_is_given_up_and_can_be_dropped(
     drop(client, letter)
     assert client.hget(Keys.issued_task(poison), "done").endswith(b" dropped")
     assert all_letters(client) == []
+
+
+MALFORMED = [
+    b'{"headers": null, "properties": {"delivery_tag": "no headers"}}',
+    b'{"headers": [], "properties": {"delivery_tag": "headers are a list"}}',
+    b'{"headers": {"id": "no body", "task": "a"}, "properties": {"delivery_tag": "1"}}',
+    b'{"headers": {"id": "no JSON to Python"}, "properties": {"delivery_tag": "2"}, "x": 0x1F}',
+    b'{"headers": {"id": "ETA", "eta": "2099-01-01"}, "properties": {"delivery_tag": "3"}}',
+    b"text",
+]
+
+
+def test_malformed_messages_are_given_up_and_do_not_end_the_worker(
+    client: Client, start_worker: StartWorker, python: Callable[..., list[str]]
+) -> None:
+    """Each would be an error in the worker's event loop, which ends it."""
+    client.lpush("trends", *MALFORMED)
+    client.set(MENDED, 1)
+    worker = start_worker(2)
+    [task_id] = python(PUBLISH, "child", "0")
+    assert python(GET, task_id) == ["mended"]
+    wait_until(lambda: len(all_letters(client)) == len(MALFORMED))
+    assert worker.poll() is None
+    assert {letter.message.encode() for letter in all_letters(client)} == set(MALFORMED)
+    assert client.hlen(Keys.HELD) == 0
