@@ -200,7 +200,7 @@ class Bench:
         passed = last.at - first.at
         commands = commands_between(first, last, worker.contender, 0)
         cpu = last.cpu_main + last.cpu_children - first.cpu_main - first.cpu_children
-        return sum(commands.values()) / passed, cpu / passed
+        return sum(commands.values()) / passed, max(0.0, cpu / passed)
 
 
 # --- What one publish wakes
@@ -292,6 +292,11 @@ def commands_of(drains: Sequence[Drain]) -> Spread:
     return spread([sum(one.commands.values()) for one in drains])
 
 
+def shown_ratios(values: Sequence[float], base: Sequence[float]) -> str:
+    """Return the ratios to the base, or a dash when it was not measured."""
+    return ratios(values, base).show(2) if base else "-"
+
+
 def print_speed(results: dict[str, Found]) -> None:
     """Print rates and ratios."""
     base = results.get(BASE)
@@ -299,9 +304,9 @@ def print_speed(results: dict[str, Found]) -> None:
         rows = []
         for name, found in results.items():
             rates = [one.per_second for one in getattr(found, kind)]
-            against = [one.per_second for one in getattr(base, kind)] if base else rates
+            against = [one.per_second for one in getattr(base, kind)] if base else []
             rows.append(
-                [CONTENDERS[name].label, spread(rates).show(), ratios(rates, against).show(2)]
+                [CONTENDERS[name].label, spread(rates).show(), shown_ratios(rates, against)]
             )
         print(f"Tasks per second, {title}: median (lowest to highest)\n")
         table(["worker", "tasks/s", "x stock, equal settings"], rows)
@@ -314,13 +319,13 @@ def print_latency(results: dict[str, Found], plan: Plan) -> None:
     for name, found in results.items():
         wait, run = ([v for one in part for v in one] for part in (found.wait, found.run))
         middles = [percentile(one, 50) for one in found.run]
-        against = [percentile(one, 50) for one in base.run] if base else middles
+        against = [percentile(one, 50) for one in base.run] if base else []
         latencies = (percentile(wait, 50), percentile(wait, 99), percentile(run, 50))
         rows.append(
             [
                 CONTENDERS[name].label,
                 *(f"{value / MILLISECOND:.1f}" for value in (*latencies, percentile(run, 99))),
-                ratios(middles, against).show(2),
+                shown_ratios(middles, against),
             ]
         )
     print(f"Latency in ms at {plan.per_second:.0f} tasks per second\n")

@@ -104,7 +104,7 @@ CONTENDERS = {
         ),
         Contender(
             "arq",
-            "arq, 2 x 10 jobs",
+            "arq, 2 x 10 jobs, polling every 10 ms",
             "arq_app",
             OTHERS / "python",
             (_ARQ,) * PROCESSES,

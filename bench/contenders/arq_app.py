@@ -1,4 +1,7 @@
-"""arq with its own defaults: ten jobs at a time in each process, results kept for an hour."""
+"""arq with its defaults, but that it asks for jobs every 10 ms.
+
+At its default, 100 jobs each half second, it could not do more than 200 a second and process.
+"""
 
 import asyncio
 from collections.abc import Collection
@@ -36,6 +39,7 @@ class WorkerSettings:
     """What the program `arq` runs."""
 
     functions = (count, empty, stamp)
+    poll_delay = 0.01
     redis_settings = RedisSettings.from_dsn(redis_url())
 
 
