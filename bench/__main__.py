@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 import nova
+from bench import interrupts
 from scripts.local.redis_server import find_redis_server
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -78,7 +79,8 @@ def run(arguments: list[str]) -> str:
                 sys.stdout.write(line)
                 sys.stdout.flush()
                 lines.append(line)
-        except KeyboardInterrupt:  # the terminal sent it to the benchmark too, which cleans up
+        except KeyboardInterrupt:
+            process.terminate()
             process.wait()
             sys.exit(130)
     if process.returncode:
@@ -103,9 +105,10 @@ def main() -> None:
     """Run what the command line names; all without a name."""
     arguments = sys.argv[1:]
     if not arguments:
+        interrupts.install()
         write_page()
     elif arguments[0] in NAMES:
-        run(arguments)
+        os.execv(sys.executable, [sys.executable, *command(arguments)])
     else:
         sys.exit(f"nova: no benchmark {arguments[0]!r}; there are {', '.join(NAMES)}")
 

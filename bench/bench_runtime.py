@@ -13,7 +13,6 @@ latencies.
 """
 
 import argparse
-import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from pathlib import Path
 import redis
 from rich.console import Console
 
+from bench import interrupts
 from bench.contenders.work import COUNT_KEY
 from bench.figures import Spread, percentile, ratios, spread
 from bench.fleet import (
@@ -492,9 +492,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # A hang-up or SIGTERM ends like Ctrl-C: workers and Redis go too.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+    interrupts.install()
     try:
         main()
     except NovaError as error:
