@@ -108,7 +108,7 @@ def main() -> None:
         interrupts.install()
         write_page()
     elif arguments[0] in NAMES:
-        os.execv(sys.executable, [sys.executable, *command(arguments)])
+        os.execv(sys.executable, [sys.executable, *command(arguments)])  # noqa: S606 - no shell is wanted
     else:
         sys.exit(f"nova: no benchmark {arguments[0]!r}; there are {', '.join(NAMES)}")
 
