@@ -130,7 +130,9 @@ class LeaderScheduler(beat.Scheduler):  # type: ignore[misc]  # celery ships no 
             raise
         except Exception as error:
             # One entry that fails is not to keep the others from their slots.
-            self._complain(entry.name, f"cannot publish {entry.name}, trying again: {error}")
+            self._complain(
+                _about(entry.name), f"cannot publish {entry.name}, trying again: {error}"
+            )
             return LOOK_SECONDS
 
     def _serve_or_raise(self, entry: beat.ScheduleEntry, look: Look) -> float:
@@ -141,7 +143,7 @@ class LeaderScheduler(beat.Scheduler):  # type: ignore[misc]  # celery ships no 
         todo = plan(slots, mark, look.now, self._policies.get(name, "latest"))
         if todo.ahead > WORTH_TELLING:
             self._complain(
-                name,
+                _about(name),
                 f"{name} is settled up to {todo.ahead} from now and rests until then: the clock of "
                 f"Redis was set back; if it was wrong before: redis-cli HDEL {Keys.BEAT_SLOTS} "
                 f"{name}",
@@ -177,7 +179,7 @@ class LeaderScheduler(beat.Scheduler):  # type: ignore[misc]  # celery ships no 
         if fired.status != "fired":
             logger.info("%s is not published: %s", entry.name, fired.status)
             return False
-        self._said.pop(entry.name, None)
+        self._said.pop(_about(entry.name), None)
         late = (now - mark.slot).total_seconds()
         logger.info("published %s of %s, %.1f s late: %s", entry.name, mark.slot, late, task_id)
         if fired.replicas < replicas:
@@ -257,3 +259,8 @@ class NotifyingScheduler(beat.PersistentScheduler):  # type: ignore[misc]
 
 def _value(value: Any) -> Any:
     return value() if isinstance(value, beat.BeatLazyFunc) else value
+
+
+def _about(entry: str) -> str:
+    """Key of an entry's problems, which is not that of Redis' own, whatever the entry's name."""
+    return f"entry {entry}"
