@@ -90,6 +90,10 @@ class Line:
     def receive(self) -> list[Any]:
         """Read the answers, errors that Redis answered included, in the order of the commands."""
         answers: list[Any] = []
+        if not self._replies:
+            # Redis says nothing unasked: it has closed the connection of a worker that is busy.
+            self.connection.disconnect()
+            raise redis.ConnectionError("Redis closed the connection")
         try:
             while self._replies:
                 try:

@@ -8,6 +8,7 @@ import redis
 from celery.app.amqp import AMQP
 from celery.worker import state
 from celery.worker.consumer import Consumer
+from celery.worker.loops import asynloop
 from kombu import Connection
 
 from nova.runtime import watchdog
@@ -60,6 +61,14 @@ class NovaConsumer(Consumer):  # type: ignore[misc]
         conn.between_tries = self._between_tries
         with self.controller.drain.connecting():
             return super().ensure_connected(conn)
+
+    def loop(self, *args: Any) -> None:
+        """Turn the event loop; a worker that is to stop does not connect again for nothing."""
+        try:
+            asynloop(*args)
+        except self.connection_errors:
+            self.controller.drain.on_connection_lost()
+            raise
 
     def _between_tries(self) -> None:
         watchdog.progress()

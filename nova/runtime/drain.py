@@ -119,6 +119,15 @@ class Drain(threading.Thread):
             self._abort()
             self._end()
 
+    def on_connection_lost(self) -> None:
+        """Do not connect again if the worker is to stop and nothing runs.
+
+        Raises:
+            WorkerShutdown: it is so.
+        """
+        if self._holdings.is_stopping and not self._running():
+            self._end()
+
     def on_tick(self) -> None:
         """Do what is to be done at one turn of the event loop.
 
