@@ -47,6 +47,7 @@ class Outcome(StrEnum):
     REQUEUE = "requeue"
     RETURN = "return"
     DEFER = "defer"
+    POSTPONE = "postpone"
     START = "start"
 
 

@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two tries to connect: the first, what is added each time, the most.
 RETRY_SECONDS_FIRST, RETRY_SECONDS_STEP, RETRY_SECONDS_MOST = 0.5, 0.5, 5.0
+#: Seconds until a task that this release does not know is offered again.
+UNKNOWN_TASK_SECONDS = 30.0
 
 
 class NovaConnection(Connection):  # type: ignore[misc]  # kombu ships no types
@@ -107,6 +109,20 @@ class NovaConsumer(Consumer):  # type: ignore[misc]
         """Whether Redis has confirmed all ends of claims and nothing is on its way from it."""
         claimer = self.task_consumer.channel.claimer
         return not HOLDINGS.settlements() and (claimer is None or claimer.is_quiet())
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """A task of another release: some other worker may know it.
+
+        Celery would drop the message. Nobody knows it for as long as it takes to count five
+        starts: then it is a dead letter, which can be replayed.
+        """
+        logger.error(
+            "task %s %s is unknown to this release; back to its queue for %.0f seconds",
+            message.headers.get("task"),
+            message.headers.get("id"),
+            UNKNOWN_TASK_SECONDS,
+        )
+        HOLDINGS.postpone(message.delivery_tag, UNKNOWN_TASK_SECONDS)
 
     def apply_eta_task(self, task: Any) -> None:
         """The ETA of a task has come: from now on its start counts."""

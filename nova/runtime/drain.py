@@ -205,7 +205,7 @@ class Drain(threading.Thread):
 
     def _force(self) -> None:
         """End a process whose main thread does not: the pool `solo` runs its task there."""
-        logger.error("the main thread did not end in time; giving back its tasks without it")
+        logger.error("the main thread did not end in time, the process ends without it")
         self._kill_children()
         self._holdings.give_back()
         try:

@@ -101,6 +101,11 @@ class Holdings:
         with self._lock:
             self._end(token, Outcome.DEFER, str(seconds))
 
+    def postpone(self, token: str, seconds: float) -> None:
+        """This worker cannot run the task; another may, in some seconds. The start counts."""
+        with self._lock:
+            self._end(token, Outcome.POSTPONE, str(seconds))
+
     def give_back(self, should_keep: Callable[[str], bool] = lambda token: False) -> int:
         """Return to their queues the messages that are not to be kept; return how many."""
         with self._lock:

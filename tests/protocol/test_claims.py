@@ -208,9 +208,7 @@ class ClaimMachine(RuleBasedStateMachine):
 
     @rule(
         data=st.data(),
-        outcome=st.sampled_from(
-            [Outcome.DONE, Outcome.REQUEUE, Outcome.RETURN, Outcome.DEFER, Outcome.START]
-        ),
+        outcome=st.sampled_from([outcome for outcome in Outcome if outcome is not Outcome.RELEASE]),
     )
     def settle(self, data: st.DataObject, outcome: Outcome) -> None:
         """A claim ends. DONE comes after the commit, as a worker that lives does it."""
@@ -320,7 +318,11 @@ class ClaimMachine(RuleBasedStateMachine):
     def settle_and_check(self, worker: Worker, item: ClaimedMessage, outcome: Outcome) -> None:
         is_current = self.is_current(item)
         before = None if is_current else self.take_backup().keys
-        detail = {Outcome.RETURN: "counted", Outcome.DEFER: str(RENEW)}.get(outcome, "ok")
+        detail = {
+            Outcome.RETURN: "counted",
+            Outcome.DEFER: str(RENEW),
+            Outcome.POSTPONE: str(RENEW),
+        }.get(outcome, "ok")
         [held] = worker.claims.settle(Settlement(item.token, item.task_id, outcome, detail))
         assert held == is_current
         if before is not None:

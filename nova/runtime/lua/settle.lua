@@ -10,6 +10,7 @@
 --   requeue   back to the end of its queue; the start counts
 --   return    back to the head of its queue; detail 'counted' takes the start back: it did not run
 --   defer     back after detail seconds; the start does not count
+--   postpone  back after detail seconds; the start counts
 --   start     nothing ends; a task whose ETA has come is about to run
 --
 -- Returns 1 for each that held, 0 for each that came too late.
@@ -59,10 +60,14 @@ outcomes['return'] = function(token, run, detail)
   end
 end
 
-function outcomes.defer(token, run, detail)
+function outcomes.postpone(token, run, detail)
   redis.call('HDEL', run, 'holder')
   redis.call('ZADD', index, time - lease + tonumber(detail), token)
   redis.call('EXPIRE', run, run_expires)
+end
+
+function outcomes.defer(token, run, detail)
+  outcomes.postpone(token, run, detail)
   uncount_start(run)
 end
 

@@ -7,13 +7,14 @@ import subprocess
 import sys
 
 import redis
+from celery import Celery
 
 import nova
 from nova.queues import QUEUES
 from nova.runtime.heartbeat import read_workers
 from nova.runtime.issued import find_issued
 from nova.store import Keys
-from tests.conftest import CELERY
+from tests.conftest import CELERY, wait_until
 
 HEALTH_CHECK = """
 import json, sys
@@ -58,6 +59,23 @@ def test_a_worker_without_queues_named_serves_all_of_them_and_its_direct_queue(
     assert set(heartbeat.queues) == {*QUEUES, f"{name}.dq2"}
     for queue in QUEUES:
         assert check_health(process_environment, queue)["result"]["worker_name"] == name
+
+
+def test_a_task_of_a_newer_release_is_kept_for_a_worker_that_knows_it(
+    worker: "subprocess.Popen[bytes]",
+    process_environment: dict[str, str],
+    client: redis.Redis,
+    redis_url: str,
+) -> None:
+    """Celery drops a message whose task it does not know; here it comes back, and counts."""
+    newer = Celery("newer", broker=redis_url)
+    task_id = newer.send_task("nova.trends.from_the_future", queue="trends").id
+    run = Keys.issued_task(task_id)
+    wait_until(lambda: client.hexists(run, "starts") and not client.hexists(run, "holder"))
+    assert client.hget(run, "starts") == b"1"
+    assert client.hget(run, "done") is None
+    assert client.hlen(Keys.HELD) == 1
+    assert check_health(process_environment)["result"]["worker"] is True
 
 
 def test_an_id_that_was_never_issued_is_not_found(client: redis.Redis) -> None:
