@@ -2,7 +2,7 @@
 # Installs what this Debian or Ubuntu machine lacks, and says for each package why it is needed.
 # Usage: scripts/bootstrap.sh [--tools check|test|fleet]   check: lint, types, unit tests
 #                                                          fleet: check + the lab (Docker, SSH)
-#                                                          test:  fleet + Redis, faketime
+#                                                          test:  fleet + a Redis server, a C compiler
 #        scripts/bootstrap.sh --stop-engine                stop the Docker engine started from here
 # Needs root or sudo only if something is missing. What is there already is used as it is.
 set -euo pipefail
@@ -55,7 +55,7 @@ has_redis() {
 engine_answers() { docker version || as_root docker version; }
 has_engine() { has docker && { has dockerd || engine_answers; }; }
 
-has_faketime() { ls /usr/lib/*/faketime/libfaketimeMT.so.1; }
+has_c_headers() { echo '#include <time.h>' | cc -E -; }
 
 list_missing() {
     need python3-venv "runs Nova's tools in an environment of their own (.venv)" has_python
@@ -65,7 +65,8 @@ list_missing() {
     need debootstrap "makes the hosts' image where no Docker registry answers" has debootstrap
     need openssh-client "Ansible reaches lab hosts over SSH" has ssh-keygen
     [ "$1" = fleet ] && return
-    need faketime "the fault tests set the clocks of processes" has_faketime
+    need gcc "the fault tests build a clock that they can set" has cc
+    need libc6-dev "the same" has_c_headers
     need redis-server "the integration tests run on a real Redis 7 or newer" has_redis
 }
 

