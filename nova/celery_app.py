@@ -34,9 +34,11 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "task_create_missing_queues": False,
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
-        "task_track_started": True,
+        # The claim of a run tells that it has started, at no cost.
+        "task_track_started": "transport" in settings.stock_parts,
         "worker_prefetch_multiplier": 1,
         "worker_max_tasks_per_child": 100,
+        "worker_pool": "nova.runtime.pool:TaskPool",
         # Each worker has a queue of its own, on which one can ask for its health.
         "worker_direct": True,
         "worker_log_format": logs.FORMAT,
@@ -73,6 +75,7 @@ def _create_app() -> NovaCelery:
         # Celery would print a stack trace for any other exception while it loads an app.
         raise SystemExit(f"nova: {error}") from None
     celery_app = NovaCelery("nova", settings)
+    celery_app.events_cls = "nova.runtime.events:Events"
     celery_app.conf.update(_configuration(settings) | _claims(settings))
     celery_app.conf.broker_transport_options["lease_seconds"] = settings.lease_seconds
     if "transport" in settings.stock_parts:
