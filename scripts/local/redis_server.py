@@ -16,6 +16,8 @@ import redis
 from nova.errors import ConfigurationError, UnavailableError
 
 START_TIMEOUT_SECONDS = 20.0
+#: Seconds after which a server that refuses to end is killed.
+STOP_TIMEOUT_SECONDS = 20.0
 
 
 def find_redis_server() -> str:
@@ -116,9 +118,15 @@ class LocalRedis:
         """Stop the server; its append-only file is complete afterwards."""
         if self.process is None:
             return
-        self.process.terminate()
         self.resume()  # a frozen one would not see the signal
-        self.process.wait()
+        deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+        while self.process.poll() is None:
+            # Again and again: a replica that has just been given its data refuses to end.
+            self.process.send_signal(
+                signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL
+            )
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=1)
         self.process = None
 
     def kill(self) -> None:
