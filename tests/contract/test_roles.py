@@ -26,6 +26,7 @@ GIVEN_ELSEWHERE = {
     "NOTIFY_SOCKET": "systemd",
     "LISTEN_FDS": "systemd",
     "LISTEN_PID": "systemd",
+    "WATCHDOG_USEC": "systemd",
 }
 
 

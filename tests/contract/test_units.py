@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from nova.runtime.drain import EXTEND_SECONDS, NOTIFY_SECONDS
+from nova.runtime.watchdog import PINGS_PER_PERIOD
 from nova.settings import Settings
+from nova.store import SOCKET_TIMEOUT_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOYMENT = ROOT / "deployment"
@@ -126,6 +129,25 @@ def test_redis_may_be_away_for_ever(service: str) -> None:
 def test_only_the_main_process_is_asked_to_stop(service: str) -> None:
     """Pool children that got SIGTERM themselves would drop what they run."""
     assert values(service, "KillMode") == ["mixed"]
+
+
+@pytest.mark.parametrize("service", [unit for unit in SERVICES if unit != "flower.service"])
+def test_what_does_not_get_on_is_killed_soon(service: str) -> None:
+    """A process that is stuck ignores SIGABRT too, and would live on for TimeoutStopSec.
+
+    A command waits for a Redis that froze for some seconds, so the watchdog waits for longer.
+    """
+    [watchdog] = values(service, "WatchdogSec")
+    assert int(watchdog) / PINGS_PER_PERIOD > 2 * SOCKET_TIMEOUT_SECONDS
+    [abort] = values(service, "TimeoutAbortSec")
+    assert int(abort) <= 10
+
+
+def test_a_worker_that_asks_for_time_gets_it() -> None:
+    """What it asks for at a time is longer than it lets systemd wait for the next word."""
+    [stop] = values("celery-worker@.service", "TimeoutStopSec")
+    assert EXTEND_SECONDS >= 10 * NOTIFY_SECONDS
+    assert int(stop) > EXTEND_SECONDS
 
 
 def test_the_hardening_is_the_same_everywhere() -> None:
