@@ -134,8 +134,11 @@ def publish(settings: Settings, task_id: str, attempt: Callable[[float], T]) -> 
                 continue
             if is_answer_lost:
                 raise UnconfirmedPublishError(task_id, f"Redis did not answer: {error}") from error
-            with redis_errors(settings):
-                raise _redis_error(error) from error
+            try:
+                with redis_errors(settings):
+                    raise _redis_error(error) from error
+            except UnavailableError as refusal:
+                raise UnavailableError(f"nothing was published: {refusal}") from error
 
 
 def _redis_error(error: BaseException) -> redis.RedisError:
