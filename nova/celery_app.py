@@ -12,7 +12,7 @@ import nova
 from nova import logs
 from nova.errors import ConfigurationError
 from nova.queues import DEFAULT_QUEUE, QUEUES
-from nova.runtime import drain, heartbeat, leases, notify, watchdog
+from nova.runtime import drain, heartbeat, leases, notify, pool, watchdog
 from nova.runtime.app import NovaCelery
 from nova.runtime.connections import broker_connection, result_connection
 from nova.runtime.task import NovaTask
@@ -85,6 +85,7 @@ def _create_app() -> NovaCelery:
         celery_app.steps["worker"] |= {leases.LeaseStep, drain.DrainStep}
     logs.install(settings)
     notify.install(celery_app)
+    pool.install()
     watchdog.install(celery_app)
     celery_app.steps["consumer"].add(heartbeat.HeartbeatStep)
     return celery_app

@@ -23,7 +23,7 @@ EQUAL: dict[str, Any] = {
     "result_serializer": "json",
     "task_acks_late": True,
     "task_reject_on_worker_lost": True,
-    "task_track_started": True,
+    "task_track_started": False,
     "task_ignore_result": False,
     "worker_prefetch_multiplier": 1,
     "worker_max_tasks_per_child": 100,

@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 #: Seconds that Redis lets a waiting line wait before it answers that there is nothing.
 WAIT_SECONDS = 5
+#: Seconds after which an idle claimer looks all the same: nobody is woken by what stock publishers
+#: put into kombu's lists for priorities.
+LOOK_SECONDS = 10.0
 #: Seconds after which an answer that should be there means a broken connection.
 OVERDUE_SECONDS = 5.0
 #: Seconds to leave Redis alone after it could not do what was asked: full, loading, no replicas.
@@ -155,6 +158,7 @@ class Claimer:
         #: those of the connection before this one, when there was one.
         self._arrived = {queue_of_inbox(inbox) for inbox in holdings.inboxes()}
         self._should_look = True
+        self._looked_at = 0.0
         self._retry_at = 0.0
         self._logged_at = -LOG_INTERVAL_SECONDS
 
@@ -221,7 +225,9 @@ class Claimer:
             ]
         )
         self._sent_settlements, self._wanted = settlements, wanted
-        self._should_look = False
+        if wanted:
+            self._should_look = False
+            self._looked_at = time.monotonic()
 
     def _load(self, name: str) -> str:
         sha = self.main.ask("SCRIPT", "LOAD", source(name))
@@ -300,9 +306,13 @@ class Claimer:
             # A full Redis refuses the blocking move, not the claim: look now and then.
             self._should_look = True
             return self._on_error(answer)
-        self._should_look = True
         if answer is not None and not isinstance(answer, ResponseError):
             self._arrived.add(line.queue)
+            self._should_look = True
+        elif time.monotonic() - self._looked_at > LOOK_SECONDS:
+            self._should_look = True
+        else:
+            self._wait()
         return None
 
     def _call_back(self) -> None:

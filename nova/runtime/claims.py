@@ -125,6 +125,11 @@ class Owner:
         return Keys.inbox(f"{self.worker}:{self.unique}", queue)
 
 
+def worker_of_token(token: str) -> str:
+    """Return the name of the worker that a token names."""
+    return token.removeprefix(TOKEN_PREFIX).rsplit(":", 2)[0]
+
+
 def queue_of_inbox(inbox: str) -> str:
     """Return the queue whose messages come into an inbox."""
     return inbox.partition("|")[2]

@@ -61,6 +61,7 @@ class NovaConsumer(Consumer):  # type: ignore[misc]
     def ensure_connected(self, conn: Any) -> Any:
         """Connect, for as long as it takes, unless the worker is to stop."""
         conn.between_tries = self._between_tries
+        watchdog.progress()
         with self.controller.drain.connecting():
             return super().ensure_connected(conn)
 

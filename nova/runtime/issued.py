@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from typing import cast
 
 import redis
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
+from nova.runtime.claims import worker_of_token
 from nova.store import Keys
 
 
@@ -21,6 +22,7 @@ class IssuedTask(BaseModel):
     name: str
     queue: str
     published_at: datetime
+    worker: str | None = Field(default=None, description="The worker that runs it now.")
 
 
 def remember(
@@ -42,10 +44,20 @@ def remember(
 
 def find_issued(client: redis.Redis, task_id: str) -> IssuedTask | None:
     """Return the note about a task id, or None if the id was never issued or has expired."""
-    fields = ("name", "queue", "published_at")
+    fields = ["name", "queue", "published_at", "holder", "starts"]
     answer = cast(list[bytes | None], client.hmget(Keys.issued_task(task_id), fields))
-    values = [value.decode() for value in answer if value is not None]
-    if len(values) < len(fields):
+    *note, holder, starts = [None if value is None else value.decode() for value in answer]
+    if None in note:
         return None
-    note = dict(zip(fields, values, strict=True))
-    return IssuedTask.model_validate({"task_id": task_id, **note})
+    name, queue, published_at = note
+    # A task whose ETA lies ahead is held as well, and has not started.
+    worker = worker_of_token(holder) if holder and int(starts or 0) > 0 else None
+    return IssuedTask.model_validate(
+        {
+            "task_id": task_id,
+            "name": name,
+            "queue": queue,
+            "published_at": published_at,
+            "worker": worker,
+        }
+    )

@@ -79,6 +79,8 @@ def show_task(
             )
         outcome = celery.backend.get_task_meta(task_id)
     state, result = outcome["status"], outcome["result"]
+    if issued.worker is not None and state not in celery_states.READY_STATES:
+        state = celery_states.STARTED
     failed = isinstance(result, BaseException)
     return TaskStatus(
         **issued.model_dump(),

@@ -2,7 +2,7 @@
 
 import socket
 import subprocess
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,8 +15,11 @@ from nova.api.app import create_app
 from nova.api.security import Role
 from nova.channels import METRIC_NAMES
 from nova.queues import QUEUES
+from nova.runtime import publishing
+from nova.runtime.app import NovaCelery
+from nova.runtime.connections import broker_connection
 from nova.runtime.heartbeat import read_workers
-from nova.runtime.issued import IssuedTask
+from nova.runtime.issued import remember
 from nova.settings import Settings
 from nova.store import Keys
 from tests.conftest import wait_until
@@ -113,10 +116,7 @@ def test_each_state_of_a_task_is_shown(
 ) -> None:
     """What Celery stores for people is shown, what it stores for itself is not."""
     celery_app = Celery(backend=settings.redis_dsn)
-    note = IssuedTask(
-        task_id="t1", name="nova.health_check", queue="maintenance", published_at=datetime.now(UTC)
-    )
-    client.set(Keys.issued_task("t1"), note.model_dump_json())
+    remember(client, "t1", "nova.health_check", "maintenance", expires_seconds=60)
     celery_app.backend.store_result("t1", stored, state)
     api = Api(create_app(settings, celery_app))
     status = api.get("/api/celery/task/t1", role=Role.VIEWER).json()
@@ -125,11 +125,31 @@ def test_each_state_of_a_task_is_shown(
     assert (status["finished_at"] is not None) == (state in {"SUCCESS", "FAILURE"})
 
 
+@pytest.mark.parametrize(("starts", "state"), [(1, "STARTED"), (0, "PENDING")])
+def test_a_task_that_is_held_has_started_unless_it_waits_for_its_eta(
+    client: redis.Redis, settings: Settings, starts: int, state: str
+) -> None:
+    """Nothing but the claim tells it; the worker is named."""
+    remember(client, "t1", "nova.health_check", "maintenance", expires_seconds=60)
+    token = "nova:celery@host:1a2b:3.0"
+    client.hset(Keys.issued_task("t1"), mapping={"holder": token, "starts": starts})
+    api = Api(create_app(settings, Celery(backend=settings.redis_dsn)))
+    status = api.get("/api/celery/task/t1", role=Role.VIEWER).json()
+    assert status["state"] == state
+    assert status["worker"] == ("celery@host" if starts else None)
+
+
 def test_a_broker_that_goes_at_the_last_moment_is_a_503(
-    client: redis.Redis, settings: Settings
+    client: redis.Redis,
+    make_settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Redis still answered the API; publishing then fails, and says that nothing was published."""
-    api = Api(create_app(settings, Celery(broker=NO_REDIS)))
+    monkeypatch.setattr(publishing, "PUBLISH_SECONDS", 0.0)
+    nowhere = make_settings(REDIS_URL=NO_REDIS)
+    celery_app = NovaCelery("test", nowhere)
+    celery_app.conf.update(broker_connection(nowhere))
+    api = Api(create_app(make_settings(), celery_app))
     answer = api.request("POST", "/api/celery/governance/run", role=Role.OPERATOR)
     assert answer.status_code == 503
     assert "nothing was published" in answer.json()["detail"]

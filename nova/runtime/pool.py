@@ -1,0 +1,62 @@
+"""Celery's process pool, with cheaper changes of its processes.
+
+A child is replaced after some tasks (`worker_max_tasks_per_child`), so that what a task leaks does
+not grow for ever. Stock spends a good part of a busy worker's time on that, see
+docs/decisions/0015-children-are-replaced-cheaply.md.
+"""
+
+import gc
+import time
+from typing import Any
+
+from billiard.util import set_pdeathsig
+from celery import signals
+from celery.concurrency import asynpool, prefork
+
+#: Seconds until a child that is to end looks again whether its last result was read.
+LOOK_SECONDS = 0.001
+#: Seconds after which it ends all the same, as in billiard.
+GIVE_UP_SECONDS = 30.0
+
+
+class Worker(asynpool.Worker):  # type: ignore[misc]  # celery ships no types
+    """A child that ends as soon as its last result was read."""
+
+    def _ensure_messages_consumed(self, completed: int) -> bool:
+        """Wait until the main process has read as many results; billiard looks every 0.1 s."""
+        if not self.on_ready_counter:
+            return False
+        deadline = time.monotonic() + GIVE_UP_SECONDS
+        while self.on_ready_counter.value < completed:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(LOOK_SECONDS)
+        return True
+
+
+class AsynPool(asynpool.AsynPool):  # type: ignore[misc]
+    """The pool behind `TaskPool`."""
+
+    Worker = Worker
+
+
+class TaskPool(prefork.TaskPool):  # type: ignore[misc]
+    """Celery's prefork pool with the children above; `worker_pool` in the configuration."""
+
+    Pool = AsynPool
+
+
+def _prepare_to_fork(sender: Any, **_: Any) -> None:
+    """Load once what each child would load for itself, and keep the collector off it.
+
+    The pool collects garbage before each fork. What is frozen it need not look through.
+    """
+    sender.app.backend  # noqa: B018  # made at first access
+    set_pdeathsig(0)
+    gc.collect()
+    gc.freeze()
+
+
+def install() -> None:
+    """Prepare workers before they fork their first child."""
+    signals.worker_init.connect(_prepare_to_fork, weak=False)
