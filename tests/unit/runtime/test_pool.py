@@ -1,5 +1,6 @@
 """The pool's children end as soon as they may, and not before."""
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,7 +33,7 @@ def test_a_child_waits_for_its_last_result(monkeypatch: pytest.MonkeyPatch) -> N
     def read_one_more(seconds: float) -> None:
         counter.value += 1
 
-    monkeypatch.setattr(pool.time, "sleep", read_one_more)
+    monkeypatch.setattr(time, "sleep", read_one_more)
     assert child(counter)._ensure_messages_consumed(3) is True
     assert counter.value == 3
 
