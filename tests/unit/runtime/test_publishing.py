@@ -180,7 +180,7 @@ def test_what_passes_by_itself_is_tried_again(
     assert publish(settings, "1", attempt) == "published"
 
 
-@pytest.mark.parametrize("seconds", [0, 1, publishing.ATTEMPT_SECONDS])
+@pytest.mark.parametrize("seconds", [0, 1, 2.5, publishing.ATTEMPT_SECONDS])
 def test_the_end_comes_in_time(settings: Settings, clock: Clock, seconds: float) -> None:
     """Whatever the attempts take, up to their timeout."""
     with pytest.raises(UnavailableError, match="does not answer: refused"):
