@@ -1,11 +1,13 @@
 """The worker's consumer: what becomes of claims when a connection is lost or a worker stops."""
 
 import logging
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import redis
 from celery.app.amqp import AMQP
+from celery.exceptions import CPendingDeprecationWarning
 from celery.worker import state
 from celery.worker.consumer import Consumer
 from celery.worker.loops import asynloop
@@ -76,6 +78,12 @@ class NovaConsumer(Consumer):  # type: ignore[misc]
     def _between_tries(self) -> None:
         watchdog.progress()
         self.controller.drain.while_connecting()
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Close what is broken; Celery's own, without its word on a setting that is on purpose."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CPendingDeprecationWarning)
+            super().on_connection_error_after_connected(exc)
 
     def on_close(self) -> None:
         """The connection is lost: keep the claims of what runs, give back what has not begun."""
