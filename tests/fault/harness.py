@@ -56,7 +56,7 @@ class Outcome:
     doubled: int = 0
     #: Acknowledged tasks without an effect.
     lost: int = 0
-    #: Seconds from the last fault to the last effect of an acknowledged task.
+    #: Seconds from the end of the last fault to the last effect of a task acknowledged before it.
     recovery_seconds: float | None = None
     bound_seconds: float = 0.0
     #: What else the scenario demands and did not get.
@@ -327,7 +327,12 @@ class Lab:
         starts, effects = self.witness.counts("starts"), self.effects()
         finished = self.witness.times("finished")
         lost = [task for task in acknowledged if task not in effects]
-        ends = [finished[task] for task in acknowledged if task in finished]
+        # What was acknowledged later tells how fast the workers are, not when they were back.
+        ends = [
+            finished[task]
+            for task, moment in acknowledged.items()
+            if task in finished and moment <= self.fault_at
+        ]
         recovery = max(0.0, max(ends) - self.fault_at) if ends and not lost else None
         notes = [f"{', '.join(lost[:5])} lost, {self._left()}"] if lost else []
         return Outcome(

@@ -46,7 +46,7 @@ class Publisher:
             if self.stopped:
                 return
             self.publish(order["first"] + index, order)
-            while index % 50 == 0 and self.is_ahead(order) and not self.stopped:
+            while index % 10 == 0 and self.is_ahead(order) and not self.stopped:
                 time.sleep(0.05)
             if rate:
                 time.sleep(max(0.0, begin + (index + 1) / rate - time.monotonic()))

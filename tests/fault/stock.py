@@ -62,6 +62,15 @@ def work(number: int, seconds: float = 0) -> None:
     notes.finished(number)
 
 
+@app.task(name="nova.fault.outside")  # type: ignore[untyped-decorator]
+def outside(number: int) -> None:
+    """Have an effect elsewhere than in the Redis that is hurt."""
+    notes = witness()
+    notes.started(number)
+    notes.effect(number)
+    notes.finished(number)
+
+
 @app.task(name="nova.fault.poison")  # type: ignore[untyped-decorator]
 def poison(number: int) -> None:
     """Kill the process that runs it."""

@@ -48,6 +48,15 @@ def work(self: NovaTask, number: int, seconds: float = 0) -> None:
     notes.finished(number)
 
 
+@app.task(name="nova.fault.outside")  # type: ignore[untyped-decorator]
+def outside(number: int) -> None:
+    """Have an effect elsewhere than in the Redis that is hurt."""
+    notes = witness()
+    notes.started(number)
+    notes.effect(number)
+    notes.finished(number)
+
+
 @app.task(name="nova.fault.poison", bind=True)  # type: ignore[untyped-decorator]
 def poison(self: NovaTask, number: int) -> None:
     """Kill the process that runs it."""
