@@ -330,7 +330,7 @@ def back_at_work(lab: Lab, seconds: float) -> float | None:
 def fill_memory(lab: Lab) -> Outcome:
     """Redis is at maxmemory while tasks wait.
 
-    Publishers are refused. Workers go on: they drain tasks that have no effect in Redis, and none
+    Publishers are refused. Workers go on: they drain tasks that write nothing to Redis, and none
     of them ends. Tasks whose effect needs memory there have it once there is some.
     """
     lab.lease_seconds = 6
@@ -356,7 +356,7 @@ def fill_memory(lab: Lab) -> Outcome:
     lab.stop_publisher(publisher)
     lab.settle(50)
     outcome = lab.outcome("redis-full", bound_seconds=45)
-    outcome.notes.append(f"{drained} of {number} tasks without effect in Redis done while full")
+    outcome.notes.append(f"{drained} of {number} tasks that write nothing done while full")
     if drained < number:
         outcome.problems.append("not drained while full")
     return none_ended(outcome, workers)

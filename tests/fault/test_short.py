@@ -8,27 +8,7 @@ from tests.fault.harness import NOVA, STOCK, Outcome, run
 from tests.fault.scenarios import SCENARIOS
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "kill-9",
-        "freeze-kill",
-        "freeze-wake",
-        "long-task",
-        "long-eta",
-        "redis-freeze",
-        "disk-full",
-        "api-kill",
-        "poison",
-        "uneven-queues",
-        "beat-kill",
-        "beat-freeze",
-        "beat-partition",
-        "beat-restart",
-        "clock-worker",
-        "clock-step",
-    ],
-)
+@pytest.mark.parametrize("name", SCENARIOS)
 def test_nova_loses_nothing_doubles_nothing_and_is_back_in_time(name: str) -> None:
     outcome = run(name, SCENARIOS[name], NOVA)
     assert outcome.passed, outcome
