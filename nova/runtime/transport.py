@@ -216,8 +216,8 @@ class ClaimingChannel(kombu_redis.Channel):  # type: ignore[misc]
             client.client_unblock(client_id)
 
     def _deliver_claimed(self, message: ClaimedMessage, payload: dict[str, Any] | None) -> None:
-        if message.queue not in self.connection._callbacks:
-            # Cancelled while the claim was under way.
+        if self.holdings.is_draining or message.queue not in self.connection._callbacks:
+            # Asked to stop, or cancelled, while the claim was under way.
             self.holdings.give_back(should_keep=lambda token: token != message.token)
             return
         try:

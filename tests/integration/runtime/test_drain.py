@@ -112,6 +112,23 @@ def test_what_has_not_begun_goes_back_at_once(fleet: Fleet) -> None:
     assert fleet.waiting() == 5
 
 
+def test_what_the_pool_has_is_not_given_back_though_no_child_has_begun_it(fleet: Fleet) -> None:
+    """Its child begins it in the next moment: given back, it would start twice."""
+    worker = fleet.start("worker")
+    children = psutil.Process(worker.process.pid).children()
+    for child in children:
+        child.suspend()
+    fleet.publish([1, 2], 0)
+    wait_until(lambda: len(fleet.held(worker)) == 2, fleet.explain)
+    worker.send()
+    worker.wait_for("stopping: 0 tasks go back to their queues, 2 run")
+    for child in children:
+        child.resume()
+    assert worker.stops_within(SOON), fleet.explain()
+    assert fleet.ends() == [1, 2]
+    assert (fleet.waiting(), fleet.held()) == (0, [])
+
+
 def test_a_second_signal_ends_the_waiting(fleet: Fleet) -> None:
     worker = fleet.start("worker")
     fleet.publish([1], LONG)

@@ -329,3 +329,15 @@ def test_kombus_own_transport_is_what_this_one_stands_on() -> None:
         assert hasattr(kombu_redis.Channel, name)
     for name in ("on_poll_start", "on_readable", "maybe_restore_messages", "_register"):
         assert hasattr(kombu_redis.MultiChannelPoller, name)
+
+
+def test_a_claim_under_way_when_the_worker_is_to_stop_goes_back(
+    start: Start, publish: Callable[..., None], client: Client
+) -> None:
+    publish(1)
+    process = start()
+    process.channel.claimer.before_poll()
+    wait_until(lambda: client.hlen(Keys.HELD) == 1)
+    process.channel.holdings.is_stopping = True
+    wait_until(lambda: turned(process) and client.hlen(Keys.HELD) == 0)
+    assert (process.messages, client.llen("first")) == ([], 1)
