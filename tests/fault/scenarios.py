@@ -309,15 +309,14 @@ def none_ended(outcome: Outcome, workers: list[Program]) -> Outcome:
 
 
 def back_at_work(lab: Lab, seconds: float) -> float | None:
-    """Wait until a task that was published after the fault is done; return the seconds.
+    """Wait until something was published, and something done, after the fault; return the seconds.
 
-    None: there was none in time.
+    None: not in time.
     """
 
     def works() -> bool:
-        published = lab.witness.times("acknowledged")
-        finished = lab.witness.times("finished")
-        return any(published.get(task, 0) > lab.fault_at for task in finished)
+        events = (lab.witness.times("acknowledged"), lab.witness.times("finished"))
+        return all(max(times.values(), default=0.0) > lab.fault_at for times in events)
 
     try:
         wait_for(works, "back at work", seconds, pause_seconds=0.1)
@@ -444,7 +443,7 @@ def fail_over(lab: Lab, name: str, fault: Fault, *, heals_before_work: bool = Fa
     lab.settle(redelivery_bound(lab) + 30)
     outcome = lab.outcome(name, bound_seconds=15 + 2 * redelivery_bound(lab))
     if slowest is None:
-        outcome.problems.append("no task came through within 40 s of the failover")
+        outcome.problems.append("not at work within 40 s of the failover")
     else:
         outcome.notes.append(f"at work {slowest:.1f} s after the failover")
         if slowest > 15:
