@@ -36,7 +36,10 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--json", action="store_true", help="print the ledger as JSON")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the logs there")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.page and (options.only or options.stock):
+        parser.error("--page runs all scenarios on both sides")
+    return options
 
 
 def run_all(side: Side, names: list[str], is_long: bool, keep: Path | None) -> list[Outcome]:

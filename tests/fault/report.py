@@ -87,7 +87,8 @@ A harness publishes numbered tasks, hurts something for real - signals, a full d
 network - and keeps a ledger. *Published*: numbers that somebody tried to publish; *acknowledged*:
 what the publisher was told is published. *Effects* should be as many as tasks; *started again*
 counts starts beyond a task's first, which "at least once" allows; *doubled* are effects beyond a
-task's first; *lost* are acknowledged tasks without an effect. *Recovery* is the time from the end
+task's first; *lost* are acknowledged tasks without an effect when the scenario ends - how many
+messages are still in Redis then stands beside: those are stuck rather than gone. *Recovery* is the time from the end
 of the last fault to the last effect of a task that was acknowledged before it, and must stay within
 the *bound*. For a schedule, each slot is a task that should have one effect, and recovery is how
 late the latest one was.
