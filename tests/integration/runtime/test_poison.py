@@ -151,7 +151,8 @@ def test_a_task_that_kills_its_worker_is_given_up_and_can_be_dropped(
 MALFORMED = [
     b'{"headers": null, "properties": {"delivery_tag": "no headers"}}',
     b'{"headers": [], "properties": {"delivery_tag": "headers are a list"}}',
-    b'{"headers": {"id": "no body", "task": "a"}, "properties": {"delivery_tag": "1"}}',
+    b'{"headers": {"id": "no body", "task": "nova.trends.harmless"},'
+    b' "properties": {"delivery_tag": "1"}}',
     b'{"headers": {"id": "no JSON to Python"}, "properties": {"delivery_tag": "2"}, "x": 0x1F}',
     b'{"headers": {"id": "ETA", "eta": "2099-01-01"}, "properties": {"delivery_tag": "3"}}',
     b"text",
