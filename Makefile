@@ -41,7 +41,7 @@ check: venv  ## Lint, types, unit and contract tests: seconds
 
 .PHONY: integration
 integration: venv  ## Tests on a real Redis with real processes
-	@$(BIN)/pytest --quiet tests/protocol tests/integration
+	@$(BIN)/pytest --quiet -n 2 --dist loadfile tests/protocol tests/integration
 
 .PHONY: fault-short
 fault-short: venv  ## Kill, freeze and cut off what runs, and count: minutes
