@@ -2,7 +2,7 @@
 
 A child is replaced after some tasks (`worker_max_tasks_per_child`), so that what a task leaks does
 not grow for ever. Stock spends a good part of a busy worker's time on that, see
-docs/decisions/0017-children-are-replaced-cheaply.md.
+docs/decisions/0015-children-are-replaced-cheaply.md.
 """
 
 import gc
