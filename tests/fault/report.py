@@ -88,10 +88,10 @@ network - and keeps a ledger. *Published*: numbers that somebody tried to publis
 what the publisher was told is published. *Effects* should be as many as tasks; *started again*
 counts starts beyond a task's first, which "at least once" allows; *doubled* are effects beyond a
 task's first; *lost* are acknowledged tasks without an effect when the scenario ends - how many
-messages are still in Redis then stands beside: those are stuck rather than gone. *Recovery* is the time from the end
-of the last fault to the last effect of a task that was acknowledged before it, and must stay within
-the *bound*. For a schedule, each slot is a task that should have one effect, and recovery is how
-late the latest one was.
+messages are still in Redis then stands beside: those are stuck rather than gone. *Recovery* is the
+time from the end of the last fault to the last effect of a task that was acknowledged before it,
+and must stay within the *bound*. For a schedule, each slot is a task that should have one effect,
+and recovery is how late the latest one was.
 
 A scenario passes with nothing lost, nothing doubled, and recovery within its bound. Leases, and the
 visibility timeout of stock Celery, are 4 to 10 s here, not 60, so that there is something to see;
