@@ -32,12 +32,12 @@ from nova.runtime.scripts import source
 logger = logging.getLogger(__name__)
 
 #: Seconds that Redis lets a waiting line wait before it answers that there is nothing.
-WAIT_SECONDS = 5
+WAIT_SECONDS = 4
 #: Seconds after which an idle claimer looks all the same: nobody is woken by what stock publishers
 #: put into kombu's lists for priorities.
 LOOK_SECONDS = 10.0
 #: Seconds after which an answer that should be there means a broken connection.
-OVERDUE_SECONDS = 5.0
+OVERDUE_SECONDS = 3.0
 #: Seconds to leave Redis alone after it could not do what was asked: full, loading, no replicas.
 BACKOFF_SECONDS = 0.5
 #: Seconds between two lines in the log about that.

@@ -15,8 +15,8 @@ from nova.runtime.transient import is_transient
 
 #: Seconds for which a process that is not running a task tries to reach a Redis that is away.
 RETRY_SECONDS = 10.0
-#: Seconds for which a result is offered to a Redis that answers and cannot take it, say for want
-#: of memory. Then the task ends without: its message goes, which makes room.
+#: Seconds for which a result is offered to a Redis that answers and cannot take it, say for a full
+#: disk. Then the task ends without.
 REFUSED_SECONDS = 60.0
 
 

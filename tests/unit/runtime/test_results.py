@@ -106,6 +106,16 @@ def test_a_success_stays(backend: Any) -> None:
     assert 0 < backend.client.ttl(backend.get_key_for_task("1")) <= backend.expires
 
 
+def test_a_full_redis_takes_results(backend: Any) -> None:
+    """Otherwise tasks that wait for room for their results would keep it full."""
+    backend.client.config_set("maxmemory", "1")
+    try:
+        backend.store_result("1", 42, states.SUCCESS)
+    finally:
+        backend.client.config_set("maxmemory", "0")
+    assert backend.get_result("1") == 42
+
+
 def test_others_than_tasks_give_up_in_time(backend: Any) -> None:
     assert backend.retry_policy["timeout"] == results.RETRY_SECONDS
 
