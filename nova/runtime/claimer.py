@@ -159,6 +159,9 @@ class Claimer:
         self._arrived = {queue_of_inbox(inbox) for inbox in holdings.inboxes()}
         self._should_look = True
         self._looked_at = 0.0
+        #: Inboxes that were sent to be emptied, and when that was confirmed last.
+        self._left: list[str] = []
+        self._left_at = time.monotonic()
         self._retry_at = 0.0
         self._logged_at = -LOG_INTERVAL_SECONDS
 
@@ -188,10 +191,22 @@ class Claimer:
             self._call_back()
         settlements = self._holdings.settlements()
         is_hungry = room > 0 and (self._should_look or not self._all_wait())
-        # What came when there was no room any more goes back: others may have room.
-        has_left_over = room == 0 and bool(self._arrived)
-        if settlements or is_hungry or has_left_over:
-            self._send(settlements, has_left_over, room if is_hungry else 0)
+        left_over = self._left_over(room)
+        if settlements or is_hungry or left_over:
+            self._send(settlements, left_over, room if is_hungry else 0)
+
+    def _left_over(self, room: int) -> list[str]:
+        """Return the inboxes that no claim looks into now, if something may lie there.
+
+        What came when there was no room any more goes back, for others may have room; so does what
+        came for a queue that is no longer consumed. A look now and then finds what arrived over a
+        connection that was lost.
+        """
+        claimed = self._channel.claimed_queues if room else ()
+        inboxes = [i for i in self._holdings.inboxes() if queue_of_inbox(i) not in claimed]
+        has_arrived = any(queue_of_inbox(inbox) in self._arrived for inbox in inboxes)
+        is_time = time.monotonic() - self._left_at > LOOK_SECONDS
+        return inboxes if has_arrived or is_time else []
 
     def _room(self) -> int:
         queues = self._channel.claimed_queues
@@ -206,14 +221,13 @@ class Claimer:
         lines = self.waiting
         return all(q in lines and lines[q].is_busy for q in self._channel.claimed_queues)
 
-    def _send(self, settlements: list[Settlement], has_left_over: bool, wanted: int) -> None:
+    def _send(self, settlements: list[Settlement], left_over: list[str], wanted: int) -> None:
         owner = self._holdings.owner
         calls: list[ScriptCall] = []
         if settlements:
             calls.append(self._calls.settle(owner, settlements))
-        if has_left_over:
-            calls.append(self._calls.leave(self._holdings.inboxes(), forget=False))
-            self._arrived.clear()
+        if left_over:
+            calls.append(self._calls.leave(left_over))
         if wanted:
             calls.append(self._calls.claim(owner, self._channel.next_queues(), wanted))
         if self.main.open():
@@ -224,7 +238,7 @@ class Claimer:
                 for call in calls
             ]
         )
-        self._sent_settlements, self._wanted = settlements, wanted
+        self._sent_settlements, self._left, self._wanted = settlements, left_over, wanted
         if wanted:
             self._should_look = False
             self._looked_at = time.monotonic()
@@ -237,16 +251,25 @@ class Claimer:
 
     def _on_main(self) -> None:
         answers = self.main.receive()
-        claims = answers.pop() if self._wanted and answers else None
-        for answer in [*answers, claims]:
-            if isinstance(answer, ResponseError):
-                self._should_look = True
-                return self._on_error(answer)
-        if self._sent_settlements:
-            self._on_settled(answers[0])
-        if claims is not None:
-            self._on_claims(claims)
-        return None
+        errors = [answer for answer in answers if isinstance(answer, ResponseError)]
+        # One may have failed and the others not: what was claimed is held, whatever else happened.
+        for was_sent, take in (
+            (self._sent_settlements, self._on_settled),
+            (self._left, self._on_left),
+            (self._wanted, self._on_claims),
+        ):
+            if was_sent:
+                answer = answers.pop(0)
+                if not isinstance(answer, ResponseError):
+                    take(answer)
+        self._sent_settlements, self._left, self._wanted = [], [], 0
+        if errors:
+            self._should_look = True
+            self._on_error(errors[0])
+
+    def _on_left(self, _moved: int) -> None:
+        self._arrived -= {queue_of_inbox(inbox) for inbox in self._left}
+        self._left_at = time.monotonic()
 
     def _on_settled(self, held: Sequence[int]) -> None:
         for step, was_held in zip(self._sent_settlements, held, strict=True):
@@ -257,11 +280,10 @@ class Claimer:
                     step.outcome.value,
                 )
         self._holdings.confirm(self._sent_settlements)
-        self._sent_settlements = []
 
     def _on_claims(self, answer: Sequence[Any]) -> None:
         claimed, aside = read_claim(answer)
-        wanted, self._wanted = self._wanted, 0
+        wanted = self._wanted
         # A claim looks into the inboxes first.
         self._arrived -= {item.queue for item in claimed} | {item.queue for item in aside}
         # First of all, so that none is forgotten when one cannot be delivered.
@@ -271,7 +293,7 @@ class Claimer:
         for message, payload in zip(claimed, payloads, strict=True):
             self._deliver(message, payload)
         if len(claimed) < wanted and not aside:
-            self._arrived.clear()
+            self._arrived -= set(self._channel.claimed_queues)
             self._wait()
         elif aside:
             self._should_look = True
@@ -350,4 +372,4 @@ class Claimer:
                 line.receive()
         inboxes = self._holdings.inboxes()
         if inboxes:
-            claims.leave(inboxes, forget=True)
+            claims.leave(inboxes)

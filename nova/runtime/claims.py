@@ -220,13 +220,9 @@ class ClaimCalls:
             ],
         )
 
-    def leave(self, inboxes: Sequence[str], *, forget: bool) -> ScriptCall:
-        """Put back what lies in inboxes whose worker does not wait any more."""
-        return ScriptCall(
-            name="leave",
-            keys=[Keys.INBOXES],
-            args=["forget" if forget else "keep", *inboxes],
-        )
+    def leave(self, inboxes: Sequence[str]) -> ScriptCall:
+        """Put back what lies in inboxes that nobody claims from now."""
+        return ScriptCall(name="leave", keys=[], args=list(inboxes))
 
     def commit(
         self, token: str, task_id: str, commands: Iterable[Sequence[Word]], slice_name: str = ""
@@ -293,9 +289,9 @@ class Claims:
             Redelivered(*(_text(word) for word in item)) for item in self._run(self.calls.sweep())
         ]
 
-    def leave(self, inboxes: Sequence[str], *, forget: bool = False) -> int:
+    def leave(self, inboxes: Sequence[str]) -> int:
         """Put back what lies in inboxes; return how many messages."""
-        moved: int = self._run(self.calls.leave(inboxes, forget=forget))
+        moved: int = self._run(self.calls.leave(inboxes))
         return moved
 
     def commit(

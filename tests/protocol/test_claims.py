@@ -166,14 +166,14 @@ class ClaimMachine(RuleBasedStateMachine):
             worker.waiting.discard(queue)
             self.client.lmove(queue, worker.claims.owner.inbox(queue), "RIGHT", "LEFT")
 
-    @rule(number=st.integers(0, WORKERS - 1), forget=st.booleans())
-    def leave(self, number: int, forget: bool) -> None:
+    @rule(number=st.integers(0, WORKERS - 1))
+    def leave(self, number: int) -> None:
         """A worker has no room, or stops: its moves have ended, what came with them goes back."""
         worker = self.workers[number]
         if not worker.is_frozen:
-            worker.waiting.clear()
+            # Not the moves: one may be under way on a connection that was lost.
             inboxes = [worker.claims.owner.inbox(queue) for queue in QUEUES]
-            worker.claims.leave(inboxes, forget=forget)
+            worker.claims.leave(inboxes)
 
     @rule(data=st.data())
     def commit(self, data: st.DataObject) -> None:
@@ -238,15 +238,15 @@ class ClaimMachine(RuleBasedStateMachine):
             others = [w for w in self.workers if w is not worker and not w.is_frozen]
             self.let_pass(LEASE + 2 * RENEW, renewing=others)
 
-    @rule(number=st.integers(0, WORKERS - 1), queue=st.sampled_from(QUEUES), forget=st.booleans())
-    def wait_and_leave(self, number: int, queue: str, forget: bool) -> None:
+    @rule(number=st.integers(0, WORKERS - 1), queue=st.sampled_from(QUEUES))
+    def wait_and_leave(self, number: int, queue: str) -> None:
         """A message comes for a worker that has no room any more, or stops."""
         self.wait_for_message(number, queue)
         if queue in self.workers[number].waiting:
             self.client.lmove(
                 queue, self.workers[number].claims.owner.inbox(queue), "RIGHT", "LEFT"
             )
-            self.leave(number, forget)
+            self.leave(number)
 
     @rule(number=st.integers(0, WORKERS - 1), queue=st.sampled_from(QUEUES))
     def die_with_a_message_in_the_inbox(self, number: int, queue: str) -> None:

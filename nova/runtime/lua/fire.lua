@@ -23,8 +23,10 @@ if mark ~= looked_at or slot > new_slot or (list and slot == new_slot) then
 end
 if list then
   -- The mark last: if a key holds something else, the script ends before.
-  redis.call('HSET', run, 'name', ARGV[7], 'queue', ARGV[8], 'published_at', ARGV[9])
-  redis.call('EXPIRE', run, ARGV[10])
+  if redis.call('EXISTS', run) == 0 then
+    redis.call('HSET', run, 'name', ARGV[7], 'queue', ARGV[8], 'published_at', ARGV[9])
+    redis.call('EXPIRE', run, ARGV[10])
+  end
   redis.call('LPUSH', list, ARGV[6])
 end
 redis.call('HSET', marks, entry, new)

@@ -31,13 +31,13 @@ function outcomes.done(token, run, detail)
   if redis.call('HEXISTS', run, 'done') == 0 then
     redis.call('HSET', run, 'done', string.format('%.3f %s', time, detail))
   end
-  redis.call('HDEL', run, 'holder', 'starts', 'history')
+  redis.call('HDEL', run, 'holder', 'starts', 'history', 'started_by')
   redis.call('EXPIRE', run, done_expires)
 end
 
 function outcomes.release(token, run)
   forget(token)
-  redis.call('HDEL', run, 'holder', 'starts', 'history')
+  redis.call('HDEL', run, 'holder', 'starts', 'history', 'started_by')
   redis.call('EXPIRE', run, run_expires)
 end
 
@@ -72,9 +72,13 @@ function outcomes.defer(token, run, detail)
 end
 
 function outcomes.start(token, run)
-  -- The first write needs no memory, so that the next may.
-  redis.call('PERSIST', run)
-  count_start(run, worker, time)
+  -- The answer may get lost, and the same start be told again.
+  if redis.call('HGET', run, 'started_by') ~= token then
+    -- The first write needs no memory, so that the next may.
+    redis.call('HDEL', run, 'started_by')
+    redis.call('HSET', run, 'started_by', token)
+    count_start(run, worker, time)
+  end
 end
 
 local answers = {}

@@ -13,7 +13,7 @@
 local held, index, inboxes, sweep = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local lease, usual_gap, interval = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local token_prefix, run_prefix, run_expires = ARGV[4], ARGV[5], ARGV[6]
--- What one call looks at: Redis serves nobody else meanwhile.
+-- What one call puts back: Redis serves nobody else meanwhile.
 local LIMIT = 1000
 -- An inbox stays known for so long after its worker's last sign: a blocking move that was on its
 -- way through a broken network may still arrive.
@@ -61,14 +61,25 @@ local function put_back(token)
   end
 end
 
-for _, token in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', time - lease, 'LIMIT', 0, LIMIT)) do
-  -- A claim without Nova's prefix is a stock worker's, and keeps stock's hour.
-  if string.sub(token, 1, #token_prefix) == token_prefix then
-    put_back(token)
+-- What is put back leaves the index. What stays is a stock worker's, which keeps stock's hour: the
+-- next page begins behind it.
+local stays, swept_now = 0, 0
+while swept_now < LIMIT do
+  local page = redis.call('ZRANGEBYSCORE', index, '-inf', time - lease, 'LIMIT', stays, LIMIT)
+  if #page == 0 then
+    break
+  end
+  for _, token in ipairs(page) do
+    if string.sub(token, 1, #token_prefix) == token_prefix then
+      put_back(token)
+      swept_now = swept_now + 1
+    else
+      stays = stays + 1
+    end
   end
 end
 
-for _, inbox in ipairs(redis.call('ZRANGEBYSCORE', inboxes, '-inf', time - lease, 'LIMIT', 0, LIMIT)) do
+for _, inbox in ipairs(redis.call('ZRANGEBYSCORE', inboxes, '-inf', time - lease)) do
   empty_inbox(inbox)
   if tonumber(redis.call('ZSCORE', inboxes, inbox)) < time - INBOX_FORGET_SECONDS then
     redis.call('ZREM', inboxes, inbox)
