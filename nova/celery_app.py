@@ -61,6 +61,8 @@ def _claims(settings: Settings) -> dict[str, Any]:
         return {"worker_cancel_long_running_tasks_on_connection_loss": True}
     return {
         "worker_consumer": "nova.runtime.consumer:NovaConsumer",
+        # A Redis that refuses something is no reason to end: it is full, or lacks replicas.
+        "broker_channel_error_retry": True,
         # Claims outlive connections, and so do their tasks.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         # What still runs after a reconnect is counted by the transport.

@@ -110,12 +110,20 @@ class HeartbeatStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery sh
             at=datetime.now(UTC),
         )
         now = time.time()
-        with self.client.pipeline() as pipe:
+        # No transaction: a full Redis refuses it as a whole, and what is read must come through.
+        with self.client.pipeline(transaction=False) as pipe:
             pipe.set(Keys.worker(heartbeat.name), heartbeat.model_dump_json(), ex=EXPIRES_SECONDS)
             pipe.zadd(Keys.WORKERS, {heartbeat.name: now})
             pipe.zremrangebyscore(Keys.WORKERS, 0, now - FORGET_SECONDS)
             pipe.sismember(Keys.DRAINED, heartbeat.name)
-            return bool(pipe.execute()[-1])
+            *written, is_drained = pipe.execute(raise_on_error=False)
+        for answer in written:
+            if isinstance(answer, redis.RedisError):
+                logger.warning("could not leave a heartbeat: %s", answer)
+                break
+        if isinstance(is_drained, redis.RedisError):
+            raise is_drained
+        return bool(is_drained)
 
 
 def _state() -> WorkerState:

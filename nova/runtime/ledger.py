@@ -57,7 +57,8 @@ class Run:
         self.task_id: str = task.request.id
         self._app: Celery = task.app
         self._client = client
-        is_stock = "ledger" in get_settings().stock_parts
+        # Over the stock transport there are no claims; a token would be one of an earlier start.
+        is_stock = bool({"ledger", "transport"} & get_settings().stock_parts)
         self._token: str | None = None if is_stock else task.request.get(TOKEN_HEADER)
 
     def effects(self) -> "Pipeline":

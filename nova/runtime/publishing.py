@@ -13,6 +13,7 @@ from kombu.exceptions import LimitExceeded, OperationalError
 from kombu.utils.json import dumps
 
 from nova.errors import InputError, UnavailableError, UnconfirmedPublishError
+from nova.runtime.ledger import TOKEN_HEADER
 from nova.runtime.scripts import load
 from nova.runtime.transient import is_transient
 from nova.settings import Settings
@@ -79,6 +80,8 @@ class PublishingChannelMixin:
 
     def _push(self, client: redis.Redis, queue: str, message: dict[str, Any]) -> None:
         headers = message["headers"]
+        # Celery takes headers over into a retry. The claim was that of this start.
+        headers.pop(TOKEN_HEADER, None)
         options = self.connection.client.transport_options
         load(client, "publish")(
             keys=[Keys.issued_task(headers["id"]), queue],

@@ -5,7 +5,7 @@ from typing import Any
 from celery import Task
 from celery.exceptions import Reject
 
-from nova.errors import UnavailableError
+from nova.errors import ConfigurationError, UnavailableError
 from nova.queues import queue_of_task
 from nova.runtime.request import Deferred
 
@@ -17,6 +17,7 @@ class NovaTask(Task):  # type: ignore[misc]  # celery ships no types
     """Task whose time limits come from the queue table and which retries when Redis is away."""
 
     Request = "nova.runtime.request:NovaRequest"
+    acks_late = True
     autoretry_for = (UnavailableError,)
     max_retries = 5
     retry_backoff = True
@@ -40,7 +41,16 @@ class NovaTask(Task):  # type: ignore[misc]  # celery ships no types
 
     @classmethod
     def on_bound(cls, app: Any) -> None:
-        """Take the time limits of the queue that the task's name routes to."""
+        """Take the time limits of the queue that the task's name routes to.
+
+        Raises:
+            ConfigurationError: the task's options would end its run before it has ended.
+        """
         queue = queue_of_task(cls.name)
+        if not cls.acks_late or cls.retry_on_worker_lost:
+            raise ConfigurationError(
+                f"task {cls.name}: acks_late=False and retry_on_worker_lost=True are not served; "
+                "a message is acknowledged when its run has ended, and only then"
+            )
         cls.soft_time_limit = queue.soft_time_limit_seconds
         cls.time_limit = queue.time_limit_seconds

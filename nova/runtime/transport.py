@@ -14,9 +14,11 @@ from kombu.transport import redis as kombu_redis
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 from kombu.utils.scheduling import cycle_by_name
+from redis.exceptions import ResponseError
 
 from nova.runtime.claimer import Claimer
 from nova.runtime.claims import (
+    PRIORITY_SUFFIXES,
     TOKEN_PREFIX,
     ClaimCalls,
     ClaimedMessage,
@@ -160,6 +162,28 @@ class ClaimingChannel(kombu_redis.Channel):  # type: ignore[misc]
         if not claimed:
             return None
         return self.Message(self.take_note(claimed[0]) or self._open(claimed[0]), channel=self)
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        """Enter a queue where its exchange is looked up.
+
+        A full Redis refuses it. Then it is enough that an earlier worker has entered the queue, or
+        no worker that connects anew could drain it.
+        """
+        try:
+            super()._queue_bind(exchange, routing_key, pattern, queue)
+        except ResponseError as error:
+            table = self.keyprefix_queue % (exchange,)
+            member = self.sep.join([routing_key or "", pattern or "", queue or ""])
+            with self.conn_or_acquire() as client:
+                if not (is_transient(error) and client.sismember(table, member)):
+                    raise
+
+    def _size(self, queue: str) -> int:
+        """Count the messages of a queue, without the transaction that a full Redis refuses."""
+        with self.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
+            for suffix in PRIORITY_SUFFIXES:
+                pipe.llen(queue + suffix)
+            return sum(pipe.execute())
 
     # --- What the claimer asks of its channel
 

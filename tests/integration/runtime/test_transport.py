@@ -276,6 +276,53 @@ def test_stock_claims_keep_stocks_hour(
     wait_until(lambda: nova.has(1))
 
 
+def test_strangers_in_the_index_do_not_hide_a_silent_worker(
+    publish: Callable[..., None], client: Client
+) -> None:
+    """A thousand claims of stock workers are older; the message of a dead worker comes back."""
+    publish(1)
+    dead, other = Claims(client, Owner("dead@host")), Claims(client, Owner("other@host"))
+    assert dead.claim(["first"])[0]
+    [token] = client.hkeys(Keys.HELD)
+    client.zadd(Keys.HELD_INDEX, {f"stock-{number}": number for number in range(1, 1500)})
+    client.zincrby(Keys.HELD_INDEX, -61, token)
+    other.sweep()
+    client.hincrbyfloat(Keys.SWEEP, "not_before", -61)
+    [redelivered] = other.sweep()
+    assert redelivered.task_id == "task-1"
+    assert client.llen("first") == 1
+
+
+def test_what_comes_for_a_cancelled_queue_goes_back(
+    start: Start, publish: Callable[..., None], client: Client
+) -> None:
+    """Redis was asked for the next message before the consumer was cancelled."""
+    process = start()
+    wait_until(process.is_waiting)
+    [tag] = [tag for tag, queue in process.channel._tag_to_queue.items() if queue == "first"]
+    process.channel.basic_cancel(tag)
+    publish(1)
+    wait_until(lambda: turned(process) and client.llen("first") == 1)
+    assert not client.keys("nova:inbox:*")
+
+
+@pytest.mark.parametrize("setting", ["maxmemory", "min-replicas-to-write"])
+def test_a_consumer_can_connect_anew_when_redis_refuses_writes(
+    start: Start, publish: Callable[..., None], client: Client, setting: str
+) -> None:
+    """What it declares is there from before; a full Redis must be drained by somebody."""
+    start()
+    publish(1)
+    client.config_set(setting, "1")
+    try:
+        process = start()
+        if setting == "maxmemory":
+            wait_until(lambda: process.has(1))
+    finally:
+        client.config_set(setting, "0")
+    wait_until(lambda: process.has(1))
+
+
 def test_a_consumer_that_needs_no_acknowledgement_goes_kombus_way(
     client: Client, redis_url: str, publish: Callable[..., None]
 ) -> None:
