@@ -7,6 +7,7 @@ from celery.utils import uuid
 
 from nova.queues import queue_of_task
 from nova.runtime import publishing
+from nova.runtime.claims import RUN_EXPIRES_SECONDS
 from nova.runtime.issued import remember
 from nova.runtime.task import NovaTask
 from nova.settings import Settings
@@ -75,6 +76,5 @@ class NovaCelery(Celery):  # type: ignore[misc]  # celery ships no types
         """Leave the note that kombu's own transport does not leave."""
         if "transport" in self._settings.stock_parts:
             noted = str(getattr(queue, "name", queue) or queue_of_task(name).name)
-            expires_seconds = self._settings.result_expires_hours * 3600
             with redis_errors(self._settings):
-                remember(self._notes, task_id, name, noted, expires_seconds)
+                remember(self._notes, task_id, name, noted, RUN_EXPIRES_SECONDS)

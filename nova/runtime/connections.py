@@ -6,6 +6,7 @@ Without timeouts a synchronous command waits for ever on a Redis that froze.
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from nova.runtime.claims import RUN_EXPIRES_SECONDS
 from nova.runtime.sentinel import SENTINELS
 from nova.runtime.unix_socket import UNIX_SOCKET
 from nova.settings import Settings
@@ -32,7 +33,7 @@ def broker_connection(settings: Settings) -> dict[str, Any]:
         # Of kombu, while it opens a connection: whoever asked for it tries again, with an end.
         "max_retries": 0,
         "wait_replicas": settings.wait_replicas,
-        "run_expires_seconds": settings.result_expires_hours * 3600,
+        "run_expires_seconds": RUN_EXPIRES_SECONDS,
         "lease_seconds": settings.lease_seconds,
     }
     configuration: dict[str, Any] = {

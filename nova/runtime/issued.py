@@ -2,7 +2,7 @@
 
 Celery's result backend cannot tell an id that waits from one that never was: both are PENDING.
 Every publisher of Nova - API, command line, beat, retries - leaves a note in the step in which it
-publishes; it stays until some hours after the run.
+publishes; it stays until a week after the run.
 """
 
 from datetime import UTC, datetime
@@ -23,6 +23,7 @@ class IssuedTask(BaseModel):
     queue: str
     published_at: datetime
     worker: str | None = Field(default=None, description="The worker that runs it now.")
+    is_done: bool = Field(default=False, exclude=True)
 
 
 def remember(
@@ -35,18 +36,19 @@ def remember(
     """
     key = Keys.issued_task(task_id)
     note = {"name": name, "queue": queue, "published_at": datetime.now(UTC).isoformat()}
-    with client.pipeline() as pipe:
-        for field, value in note.items():
-            pipe.hsetnx(key, field, value)
-        pipe.expire(key, expires_seconds)
-        pipe.execute()
+    # What a running or finished task left there stays, with the time for which it stays.
+    if not client.exists(key):
+        with client.pipeline() as pipe:
+            pipe.hset(key, mapping=note)  # type: ignore[arg-type]
+            pipe.expire(key, expires_seconds)
+            pipe.execute()
 
 
 def find_issued(client: redis.Redis, task_id: str) -> IssuedTask | None:
     """Return the note about a task id, or None if the id was never issued or has expired."""
-    fields = ["name", "queue", "published_at", "holder", "starts"]
+    fields = ["name", "queue", "published_at", "holder", "starts", "done"]
     answer = cast(list[bytes | None], client.hmget(Keys.issued_task(task_id), fields))
-    *note, holder, starts = [None if value is None else value.decode() for value in answer]
+    *note, holder, starts, done = [None if value is None else value.decode() for value in answer]
     if None in note:
         return None
     name, queue, published_at = note
@@ -59,5 +61,6 @@ def find_issued(client: redis.Redis, task_id: str) -> IssuedTask | None:
             "queue": queue,
             "published_at": published_at,
             "worker": worker,
+            "is_done": done is not None,
         }
     )

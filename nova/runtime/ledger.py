@@ -25,7 +25,7 @@ from celery import Celery, states
 from celery.exceptions import Ignore
 from redis.client import Pipeline
 
-from nova.runtime.claims import ClaimCalls, ScriptCall, Word
+from nova.runtime.claims import RUN_EXPIRES_SECONDS, ClaimCalls, ScriptCall, Word
 from nova.runtime.messages import prepare
 from nova.runtime.scripts import load
 from nova.settings import get_settings
@@ -95,6 +95,7 @@ class Run:
         effects.hset(note, "name", name)
         effects.hset(note, "queue", message.queue)
         effects.hset(note, "published_at", datetime.now(UTC).isoformat())
+        effects.expire(note, RUN_EXPIRES_SECONDS)
         effects.lpush(message.list_key, message.payload)
         return task_id
 

@@ -12,6 +12,7 @@ from celery import beat
 
 from nova.errors import ConfigurationError
 from nova.runtime import watchdog
+from nova.runtime.claims import RUN_EXPIRES_SECONDS
 from nova.runtime.leader import LOOK_SECONDS, Leader, Look
 from nova.runtime.messages import PreparedMessage, prepare
 from nova.runtime.notify import notify
@@ -173,7 +174,7 @@ class LeaderScheduler(beat.Scheduler):  # type: ignore[misc]  # celery ships no 
             mark,
             self._prepare(entry, task_id),
             published_at=now,
-            expires_seconds=self._settings.result_expires_hours * 3600,
+            expires_seconds=RUN_EXPIRES_SECONDS,
             replicas=replicas,
         )
         if fired.status != "fired":

@@ -73,12 +73,14 @@ def show_task(
     with redis_errors(settings):
         issued = find_issued(client, task_id)
         if issued is None:
-            raise NotFoundError(
-                f"no task {task_id}: the id was never issued, or more than "
-                f"{settings.result_expires_hours} hours ago"
-            )
+            raise NotFoundError(f"no task {task_id}: the id was never issued, or long ago")
         outcome = celery.backend.get_task_meta(task_id)
     state, result = outcome["status"], outcome["result"]
+    if issued.is_done and state not in celery_states.READY_STATES:
+        raise NotFoundError(
+            f"task {task_id} has ended, and its result is kept for "
+            f"{settings.result_expires_hours} hours only"
+        )
     if issued.worker is not None and state not in celery_states.READY_STATES:
         state = celery_states.STARTED
     failed = isinstance(result, BaseException)

@@ -139,6 +139,18 @@ def test_a_task_that_is_held_has_started_unless_it_waits_for_its_eta(
     assert status["worker"] == ("celery@host" if starts else None)
 
 
+def test_a_task_whose_result_has_expired_is_not_found(
+    client: redis.Redis, settings: Settings
+) -> None:
+    """The run is remembered for longer, and it does not wait any more."""
+    remember(client, "t1", "nova.health_check", "maintenance", expires_seconds=60)
+    client.hset(Keys.issued_task("t1"), "done", "1.000 acknowledged")
+    api = Api(create_app(settings, Celery(backend=settings.redis_dsn)))
+    answer = api.get("/api/celery/task/t1", role=Role.VIEWER)
+    assert answer.status_code == 404
+    assert "has ended" in answer.json()["detail"]
+
+
 def test_a_broker_that_goes_at_the_last_moment_is_a_503(
     client: redis.Redis,
     make_settings: Callable[..., Settings],

@@ -5,7 +5,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from pathlib import Path
 
+import pytest
 import redis
 from celery import Celery
 
@@ -75,6 +78,27 @@ def test_a_task_of_a_newer_release_is_kept_for_a_worker_that_knows_it(
     assert client.hget(run, "starts") == b"1"
     assert client.hget(run, "done") is None
     assert client.hlen(Keys.HELD) == 1
+    assert check_health(process_environment)["result"]["worker"] is True
+
+
+@pytest.mark.parametrize("setting", ["maxmemory", "min-replicas-to-write"])
+def test_a_redis_that_refuses_writes_ends_no_worker_that_connects_anew(
+    worker: "subprocess.Popen[bytes]",
+    process_environment: dict[str, str],
+    client: redis.Redis,
+    tmp_path: Path,
+    setting: str,
+) -> None:
+    """Its connections are cut while Redis is full, or short of replicas; later it works again."""
+    client.config_set(setting, "1")
+    try:
+        client.client_kill_filter(_type="normal", skipme=True)
+        log = tmp_path / "worker.log"
+        wait_until(lambda: "Connection to broker lost" in log.read_text(), log.read_text)
+        time.sleep(2)  # in which it connects anew
+        assert worker.poll() is None, log.read_text()
+    finally:
+        client.config_set(setting, "0")
     assert check_health(process_environment)["result"]["worker"] is True
 
 
