@@ -8,6 +8,7 @@ import threading
 import uvicorn
 from celery import Celery
 from celery.result import denied_join_result
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from nova import logs
 from nova.api.app import create_app
@@ -24,6 +25,28 @@ FIRST_SYSTEMD_FD = 3
 BACKLOG = 2048
 #: Seconds that running requests get at shutdown; the unit's TimeoutStopSec must be longer.
 SHUTDOWN_TIMEOUT_SECONDS = 25
+
+#: Seconds that a connection gets for its first request at shutdown.
+FIRST_REQUEST_SECONDS = 2.0
+
+
+class PatientProtocol(H11Protocol):
+    """A connection of uvicorn that waits for its first request when the server stops.
+
+    uvicorn closes at once what has not asked yet. A request that is on its way meanwhile would be
+    answered with a reset, in the middle of a restart that is to refuse nobody.
+    """
+
+    def shutdown(self) -> None:
+        """Called once, when the server stops."""
+        if self.cycle is None:
+            self.loop.call_later(FIRST_REQUEST_SECONDS, self._shut_down)
+        else:
+            super().shutdown()
+
+    def _shut_down(self) -> None:
+        if not self.transport.is_closing():
+            super().shutdown()
 
 
 class Server(uvicorn.Server):
@@ -71,6 +94,7 @@ def serve(settings: Settings, celery_app: Celery) -> None:
         log_config=None,  # the root logger's handlers write it all
         access_log=True,
         server_header=False,
+        http=PatientProtocol,
         ws="none",
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_SECONDS,
     )

@@ -156,6 +156,19 @@ def test_sigterm_finishes_a_running_request(start_api: StartApi, tmp_path: Path)
     assert "Traceback" not in api.log.read_text()
 
 
+def test_a_connection_from_before_sigterm_is_answered(start_api: StartApi) -> None:
+    """It was accepted, and its request came when the server was stopping already."""
+    api = start_api()
+    with socket.create_connection(("127.0.0.1", api.port), timeout=30) as connection:
+        assert api.get("/healthz").status_code == 200  # the connection before it was accepted
+        api.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: not api.is_alive(), api.log.read_text)
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: nova\r\nConnection: close\r\n\r\n")
+        with connection.makefile("rb") as stream:
+            assert stream.readline().startswith(b"HTTP/1.1 200 "), api.log.read_text()
+    assert api.process.wait(timeout=30) == -signal.SIGTERM
+
+
 LAUNCHER = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
