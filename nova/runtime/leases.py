@@ -57,9 +57,10 @@ class LeaseThread(threading.Thread):
         try:
             lost = self._claims.renew(self._holdings.tokens(), self._holdings.inboxes())
             redelivered = self._claims.sweep()
-        except redis.RedisError as error:
+        except Exception as error:
+            # Whatever it is, this thread must go on: what runs would be given to others.
             if not self._is_failing:
-                logger.warning("cannot renew leases, trying again every second: %s", error)
+                logger.warning("cannot renew leases, trying again every second: %r", error)
             self._is_failing = True
             return False
         self._is_failing = False
@@ -83,7 +84,7 @@ class LeaseThread(threading.Thread):
     def _tell_failures(self) -> bool:
         try:
             tell_failures(self._client, self._app)
-        except redis.RedisError as error:
+        except Exception as error:
             logger.warning("cannot tell who waits for a task that was given up: %s", error)
             return False
         return True
