@@ -79,7 +79,6 @@ def _create_app() -> NovaCelery:
     celery_app = NovaCelery("nova", settings)
     celery_app.events_cls = "nova.runtime.events:Events"
     celery_app.conf.update(_configuration(settings) | _claims(settings))
-    celery_app.conf.broker_transport_options["lease_seconds"] = settings.lease_seconds
     if "transport" in settings.stock_parts:
         celery_app.steps["worker"].add(drain.StockStopStep)
     else:

@@ -16,10 +16,11 @@ import redis
 from redis.commands.core import Script
 
 from nova.runtime.scripts import load
+from nova.settings import Settings
 from nova.store import Keys
 
 #: A message is looked for by others when its holder has been silent for so long.
-LEASE_SECONDS = 60
+LEASE_SECONDS: int = Settings.model_fields["lease_seconds"].default
 #: A holder renews so many times in a lease.
 RENEWALS_PER_LEASE = 6
 #: A message that was started so often and never finished is poison.

@@ -61,7 +61,7 @@ class QoS(kombu_redis.QoS):  # type: ignore[misc]  # kombu ships no types
         self.holdings.acknowledge(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """End a claim without its run having ended; put the message back if wanted."""
+        """Put the message back, or end its run: nobody is to have it."""
         self.holdings.reject(delivery_tag, requeue=requeue)
 
     def restore_unacked(self, client: Any = None) -> None:

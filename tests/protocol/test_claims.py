@@ -35,7 +35,7 @@ from nova.runtime.claims import (
 from nova.runtime.deadletters import all_letters, drop, replay
 from nova.store import Keys
 
-QUEUES = ("trends", "worker@host.dq2")
+QUEUES = ("trends", 'a "direct" queue@host.dq2')
 LEASE = ClaimCalls().lease_seconds
 RENEW = ClaimCalls().renew_seconds
 WORKERS = 3

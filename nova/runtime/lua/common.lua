@@ -18,7 +18,7 @@ end
 
 -- The text of the message, unchanged, and its queue; nil for a claim that a stock worker recorded.
 local function unpack_held(value)
-  local raw, queue = string.match(value, '^%[(.*),"",(%b"")%]$')
+  local raw, queue = string.match(value, '^%[(.*),"",(".*")%]$')
   if raw then
     return raw, cjson.decode('[' .. queue .. ']')[1]
   end
