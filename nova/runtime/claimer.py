@@ -159,6 +159,9 @@ class Claimer:
         self._arrived = {queue_of_inbox(inbox) for inbox in holdings.inboxes()}
         self._should_look = True
         self._looked_at = 0.0
+        #: Inboxes that were made known over this connection: a server that took over since may
+        #: have lost what the one before it was told.
+        self._known: set[str] = set()
         #: Inboxes that were sent to be emptied, and when that was confirmed last.
         self._left: list[str] = []
         self._left_at = time.monotonic()
@@ -275,7 +278,7 @@ class Claimer:
         for step, was_held in zip(self._sent_settlements, held, strict=True):
             if not was_held:
                 logger.warning(
-                    "task %s: another worker has it by now, %s had no effect",
+                    "task %s: this worker does not hold it any more, %s had no effect",
                     step.task_id,
                     step.outcome.value,
                 )
@@ -308,11 +311,12 @@ class Claimer:
         if not queues or not self._room():
             return
         inboxes = {queue: self._holdings.owner.inbox(queue) for queue in queues}
-        new = set(inboxes.values()) - set(self._holdings.inboxes())
+        new = set(inboxes.values()) - self._known
         if new:
             # Before Redis may put anything into it.
             self._holdings.add_inboxes(new)
             self._channel.make_inboxes_known(sorted(new))
+            self._known |= new
         for queue in queues:
             if queue not in self.waiting:
                 self.waiting[queue] = WaitingLine(self._channel, queue)

@@ -36,31 +36,47 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--json", action="store_true", help="print the ledger as JSON")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the logs there")
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        metavar="FOLDER",
+        help="keep each outcome there, and run only what has none there yet",
+    )
     options = parser.parse_args()
     if options.page and (options.only or options.stock):
         parser.error("--page runs all scenarios on both sides")
     return options
 
 
-def run_all(side: Side, names: list[str], is_long: bool, keep: Path | None) -> list[Outcome]:
+def run_all(side: Side, names: list[str], options: argparse.Namespace) -> list[Outcome]:
     """Run scenarios one after the other and say how it goes."""
     outcomes = []
     for index, name in enumerate(names):
         title = f"{side.name} {index + 1}/{len(names)} {name}"
-        with console.status(title) as status:
-            say = functools.partial(_say, status, title)
-            outcome = run(name, SCENARIOS[name], side, is_long=is_long, say=say, keep=keep)
+        outcome = run_or_recall(side, name, title, options)
         verdict = "pass" if outcome.passed else "FAIL: " + ", ".join(outcome.failures)
         console.print(f"{title}: {verdict} ({outcome.seconds:.0f} s)")
         outcomes.append(outcome)
     return outcomes
 
 
+def run_or_recall(side: Side, name: str, title: str, options: argparse.Namespace) -> Outcome:
+    """Run a scenario, unless an earlier run has kept its outcome."""
+    form = "long" if options.long else "short"
+    kept = options.resume / f"{side.name}-{form}-{name}.json" if options.resume else None
+    if kept is not None and kept.exists():
+        return Outcome(**json.loads(kept.read_text()))
+    with console.status(title) as status:
+        say = functools.partial(_say, status, title)
+        outcome = run(name, SCENARIOS[name], side, is_long=options.long, say=say, keep=options.keep)
+    if kept is not None:
+        kept.write_text(json.dumps(dataclasses.asdict(outcome), indent=2) + "\n")
+    return outcome
+
+
 def write_page(names: list[str], options: argparse.Namespace) -> int:
     """Run both sides and write docs/reliability.md; the exit code is about Nova alone."""
-    results = {
-        side.name: run_all(side, names, options.long, options.keep) for side in (NOVA, STOCK)
-    }
+    results = {side.name: run_all(side, names, options) for side in (NOVA, STOCK)}
     PAGE.write_text(page(results, options.long))
     console.print(f"written: {PAGE.relative_to(ROOT)}")
     return 0 if all(outcome.passed for outcome in results[NOVA.name]) else 1
@@ -75,13 +91,13 @@ def main() -> int:
     options = parse()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(130))  # everything is ended on the way out
-    if options.keep:
-        options.keep.mkdir(parents=True, exist_ok=True)
+    for folder in filter(None, (options.keep, options.resume)):
+        folder.mkdir(parents=True, exist_ok=True)
     names = options.only or list(SCENARIOS)
     if options.page:
         return write_page(names, options)
     side = STOCK if options.stock else NOVA
-    outcomes = run_all(side, names, options.long, options.keep)
+    outcomes = run_all(side, names, options)
     if options.json:
         print(json.dumps([dataclasses.asdict(outcome) for outcome in outcomes], indent=2))
     else:

@@ -1,6 +1,8 @@
 """The harness itself: what it calls a failure, and that it leaves nothing behind."""
 
 import contextlib
+import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -94,3 +96,23 @@ def test_an_interrupted_run_leaves_no_process_and_no_file(
         assert process.wait(timeout=30) != 0
     assert [found for found in started if found.is_running()] == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    """What has an outcome already is not run again; what has none is, and leaves its outcome."""
+    kept = Outcome("long-task", published=12345, recovery_seconds=1, bound_seconds=2)
+    (tmp_path / "stock-short-long-task.json").write_text(json.dumps(dataclasses.asdict(kept)))
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "tests.fault", "--stock", "--json"),
+            *("--resume", str(tmp_path), "--only", "long-task", "api-kill"),
+        ],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    recalled, made = json.loads(done.stdout)
+    assert Outcome(**recalled) == kept
+    assert made == json.loads((tmp_path / "stock-short-api-kill.json").read_text())
+    assert made["acknowledged"] > 0

@@ -45,9 +45,17 @@ def drain(connection: Connection, seconds: float) -> None:
 class Process:
     """What consumes in this test: a connection, what it got, and its event loop's turns."""
 
-    def __init__(self, connection: Connection, queues: list[Queue], prefetch: int) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        queues: list[Queue],
+        prefetch: int,
+        holdings: Holdings | None = None,
+    ) -> None:
         self.connection = connection
         self.channel = connection.channel()
+        if holdings is not None:
+            self.channel.holdings = holdings
         self.messages: list[Any] = []
         self.channel.basic_qos(0, prefetch, False)
         consumer = Consumer(self.channel, queues, on_message=self.messages.append)
@@ -89,10 +97,12 @@ def start(client: Client, redis_url: str) -> Iterator[Start]:
     """Start to consume; connections are closed at the end."""
     connections = []
 
-    def start(queues: list[Queue] = QUEUES, prefetch: int = 1) -> Process:
+    def start(
+        queues: list[Queue] = QUEUES, prefetch: int = 1, holdings: Holdings | None = None
+    ) -> Process:
         connection = Connection(redis_url, transport=OwnTransport)
         connections.append(connection)
-        return Process(connection, queues, prefetch)
+        return Process(connection, queues, prefetch, holdings)
 
     yield start
     for connection in connections:
@@ -353,6 +363,20 @@ def test_a_message_for_a_consumer_that_dies_waiting_is_swept(
     client.hincrbyfloat(Keys.SWEEP, "not_before", -61)
     other.sweep()
     assert client.llen("first") == 1
+
+
+def test_a_connection_makes_the_inboxes_of_its_process_known_again(
+    start: Start, client: Client
+) -> None:
+    """A replica that took over may not know them, and nobody would look into them."""
+    before = start()
+    wait_until(before.is_waiting)
+    inboxes = client.zrange(Keys.INBOXES, 0, -1)
+    assert len(inboxes) == len(QUEUES)
+    client.delete(Keys.INBOXES)
+    after = start(holdings=before.channel.holdings)
+    wait_until(after.is_waiting)
+    assert client.zrange(Keys.INBOXES, 0, -1) == inboxes
 
 
 def test_basic_get_claims_as_well(
