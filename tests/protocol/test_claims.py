@@ -362,7 +362,13 @@ class ClaimMachine(RuleBasedStateMachine):
 
     @rule()
     def fail_over(self) -> None:
-        """The primary is lost, and with it everything that the replica does not have yet."""
+        """The primary is lost, and with it everything that the replica does not have yet.
+
+        The blocking moves end with its connections: to wait at the replica that took over, a
+        worker makes its inbox known there.
+        """
+        for worker in self.workers + self.dead:
+            worker.waiting.clear()
         self.client.flushdb()
         for key, value in self.backup.keys.items():
             self.client.restore(key, 0, value)
