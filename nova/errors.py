@@ -25,6 +25,15 @@ class UnavailableError(NovaError):
     """A server that Nova needs does not answer."""
 
 
+class SourceError(NovaError):
+    """A source could not be fetched, or is not what it should be; `url` is shown without secrets."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"{url}: {reason}")
+        self.url = url
+        self.reason = reason
+
+
 class UnconfirmedPublishError(UnavailableError):
     """A task may have been published, or not: Redis did not confirm it in time.
 

@@ -6,6 +6,7 @@ provides it. The environment wins where both are there.
 """
 
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +19,8 @@ from nova.errors import ConfigurationError
 
 #: HS256 wants a key of at least its hash's size (RFC 7518, section 3.2).
 JWT_SECRET_MIN_BYTES = 32
+#: Names of secrets that the sources file may refer to.
+CREDENTIAL_NAME = r"NOVA_SOURCE_[A-Z0-9_]+"
 #: Words that stand in sample secrets, the guide's own `your_secure_jwt_key_here` included.
 PLACEHOLDER_WORDS = ("your_", "changeme", "change_me", "placeholder", "example", "secret_here")
 
@@ -113,6 +116,31 @@ class Settings(BaseSettings):
         default=None,
         alias="NOVA_GOVERNANCE_POLICY",
         description="Governance policy file; the packaged policy when unset.",
+    )
+    sources: Path | None = Field(
+        default=None,
+        alias="NOVA_SOURCES",
+        description="File of the sources to fetch from; there are none when unset.",
+    )
+    fetch_timeout_seconds: float = Field(
+        default=20.0,
+        alias="NOVA_FETCH_TIMEOUT_SECONDS",
+        gt=0,
+        le=300,
+        description="Seconds for one request to a source, from connecting to the last byte.",
+    )
+    fetch_max_bytes: int = Field(
+        default=8 * 1024 * 1024,
+        alias="NOVA_FETCH_MAX_BYTES",
+        ge=1,
+        description="Largest answer that is taken from a source, in bytes, unpacked.",
+    )
+    fetch_pause_seconds: float = Field(
+        default=1.0,
+        alias="NOVA_FETCH_PAUSE_SECONDS",
+        ge=0,
+        le=60,
+        description="Least seconds between two requests of a process to the same host.",
     )
     report_retention_days: int = Field(
         default=90,
@@ -306,6 +334,32 @@ def load_settings() -> Settings:
         return Settings(_secrets_dir=secrets_dir)  # type: ignore[call-arg]
     except ValidationError as error:
         raise ConfigurationError(_explain(error)) from None
+
+
+def read_credential(name: str) -> SecretStr:
+    """Return a secret that a configuration file names: the variable, or the credential file.
+
+    Only names that begin with NOVA_SOURCE_ are read, so that no such file can send another
+    secret of Nova's to a stranger.
+
+    Raises:
+        ConfigurationError: the name is not such a one, or there is no such secret.
+    """
+    if not re.fullmatch(CREDENTIAL_NAME, name):
+        raise ConfigurationError(
+            f"credential {name!r}: its name must be NOVA_SOURCE_ and capital letters or digits"
+        )
+    value = os.environ.get(name, "")
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    file = Path(folder, name.lower()) if folder else None
+    if not value and file is not None and file.is_file():
+        value = file.read_text(encoding="utf-8")
+    if not value.strip():
+        raise ConfigurationError(
+            f"credential {name} is not set; give it as environment variable or as credential file "
+            f"{name.lower()}"
+        )
+    return SecretStr(value.strip())
 
 
 def _explain(error: ValidationError) -> str:

@@ -55,6 +55,12 @@ class Keys:
     WORKERS = "nova:workers"
     #: Names of the workers that take no tasks until they are resumed, set.
     DRAINED = "nova:workers:drained"
+    #: Sorted set of the fetched pages that are kept: id -> Unix time of the last use.
+    HTTP_CACHE = "nova:cache:http"
+    #: Sorted set of all entries of agent memory: <namespace>:<key> -> Unix time of the last access;
+    #: and their namespaces, set.
+    MEMORY_INDEX = "nova:memory:index"
+    MEMORY_NAMESPACES = "nova:memory:namespaces"
     GOVERNANCE_REPORTS = "nova:governance:reports"
     GOVERNANCE_OVERRIDES = "nova:governance:overrides"
     GOVERNANCE_STATUS = "nova:governance:status"
@@ -68,6 +74,16 @@ class Keys:
     def metric_staging(ingest_id: str) -> str:
         """Hash in which a day is put together before it becomes visible."""
         return f"nova:metrics:staging:{ingest_id}"
+
+    @staticmethod
+    def cached_page(page_id: str) -> str:
+        """Hash of one fetched page, expires by itself."""
+        return f"{Keys.HTTP_CACHE}:{page_id}"
+
+    @staticmethod
+    def memory(namespace: str) -> str:
+        """Hash of one namespace of agent memory: key -> JSON value."""
+        return f"nova:memory:of:{namespace}"
 
     @staticmethod
     def worker(name: str) -> str:

@@ -52,7 +52,7 @@ def _type(annotation: Any) -> str:
         return "list"
     if choices := get_args(annotation):
         return ", ".join(choices)
-    names = {SecretStr: "secret", str: "text", int: "number", bool: "switch", Path: "path"}
+    names = {SecretStr: "secret", str: "text", int: "number", float: "number", bool: "switch", Path: "path"}
     return names[annotation]
 
 
