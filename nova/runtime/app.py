@@ -7,6 +7,7 @@ from celery.utils import uuid
 
 from nova.queues import queue_of_task
 from nova.runtime import publishing
+from nova.runtime.arguments import check_arguments
 from nova.runtime.claims import RUN_EXPIRES_SECONDS
 from nova.runtime.issued import remember
 from nova.runtime.task import NovaTask
@@ -51,8 +52,10 @@ class NovaCelery(Celery):  # type: ignore[misc]  # celery ships no types
             UnconfirmedPublishError: the task may have been published, or not; to publish it again
                 with the same id is safe.
             UnavailableError: Redis does not take it; nothing was published.
-            InputError: it has a priority; nothing was published.
+            InputError: its arguments are wrong, or it has a priority; nothing was published.
         """
+        task = options.get("task_type") or self.known_task(name)
+        check_arguments(task, args, kwargs, retries=options.get("retries", 0))
         task_id = task_id or uuid()
         headers = (headers or {}) | {publishing.PUBLICATION_HEADER: uuid()}
         options |= {"task_id": task_id, "queue": queue, "headers": headers, "retry": False}
@@ -71,6 +74,15 @@ class NovaCelery(Celery):  # type: ignore[misc]  # celery ships no types
                 )
 
         return publishing.publish(self._settings, task_id, attempt)
+
+    def known_task(self, name: str) -> Any:
+        """Return the task of a name; None if this release has none: it is published unchecked.
+
+        The modules of the setting `include` are imported when the first name is not known yet.
+        """
+        if name not in self.tasks:
+            self.loader.import_default_modules()
+        return self.tasks.get(name)
 
     def _note_for_stock(self, task_id: str, name: str, queue: Any) -> None:
         """Leave the note that kombu's own transport does not leave."""

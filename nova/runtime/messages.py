@@ -15,6 +15,8 @@ from kombu.transport import virtual
 from kombu.transport.redis import Channel as RedisChannel
 from kombu.utils.json import dumps
 
+from nova.runtime.arguments import check_arguments
+
 #: `denied_join_result` is a switch of the whole process: two threads must not set it at once.
 _one_at_a_time = Lock()
 
@@ -76,12 +78,16 @@ def prepare(
     The queue is the one that the task's name routes to when none is given.
 
     Raises:
+        InputError: an argument is unknown, missing or wrong.
         ValueError: the options name an exchange or a priority; Nova has queues only.
         celery.exceptions.QueueNotFound: the queue is unknown.
         kombu.exceptions.EncodeError: the arguments cannot be written down.
     """
     if refused := {"exchange", "routing_key", "exchange_type"} & set(options):
         raise ValueError(f"takes a queue, and no {', '.join(sorted(refused))}")
+    # A plain app of Celery knows no arguments.
+    if hasattr(app, "known_task"):
+        check_arguments(app.known_task(name), args, kwargs)
     # Nothing is declared, and nothing retried: nothing leaves this process.
     options |= {"declare": [], "retry": False}
     with Connection(

@@ -1,12 +1,14 @@
 """The base of every task of Nova."""
 
+from functools import cached_property
 from typing import Any
 
 from celery import Task
 from celery.exceptions import Reject
 
-from nova.errors import ConfigurationError, UnavailableError
+from nova.errors import ConfigurationError, InputError, UnavailableError
 from nova.queues import queue_of_task
+from nova.runtime.arguments import Arguments
 from nova.runtime.request import Deferred
 
 #: A task whose retry Redis did not take comes back after so many seconds.
@@ -14,9 +16,14 @@ DEFER_SECONDS = 30.0
 
 
 class NovaTask(Task):  # type: ignore[misc]  # celery ships no types
-    """Task whose time limits come from the queue table and which retries when Redis is away."""
+    """Task whose time limits come from the queue table and which retries when Redis is away.
+
+    Its arguments are checked when it is published, and not when it is run.
+    """
 
     Request = "nova.runtime.request:NovaRequest"
+    #: Celery need not check the arguments: `NovaCelery.send_task` does, and says it better.
+    typing = False
     acks_late = True
     autoretry_for = (UnavailableError,)
     max_retries = 5
@@ -24,11 +31,17 @@ class NovaTask(Task):  # type: ignore[misc]  # celery ships no types
     retry_backoff_max = 600
     retry_jitter = True
 
+    @cached_property
+    def arguments(self) -> Arguments:
+        """What the task takes, by its signature."""
+        return Arguments.of(self.name, self.run)
+
     def retry(self, *args: Any, **kwargs: Any) -> Any:
         """Publish the task again for later; Celery's own arguments.
 
         Raises:
             celery.exceptions.Retry: it was published.
+            InputError: it was given other arguments than before, and they are wrong.
             Deferred: it could not be; the message itself comes back. Celery would drop it, and
                 with a Redis that is away the run would be lost.
         """
@@ -37,6 +50,8 @@ class NovaTask(Task):  # type: ignore[misc]  # celery ships no types
         except Deferred:
             raise
         except Reject as error:
+            if isinstance(error.reason, InputError):
+                raise error.reason from None
             raise Deferred(str(error.reason), DEFER_SECONDS) from error
 
     @classmethod
