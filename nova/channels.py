@@ -86,18 +86,18 @@ def _fit(value: bytes) -> bytes:
     return value[: len(value) // 8 * 8][: _RECORD.size] + padding
 
 
-def newest_day(client: redis.Redis) -> date | None:
-    """Return the newest day that has data, None when there is none."""
-    newest = cast(list[bytes], client.zrange(Keys.METRIC_DAYS, -1, -1))
+def newest_day(client: redis.Redis, *, index: str = Keys.METRIC_DAYS) -> date | None:
+    """Return the newest day of an index of days, None when there is none."""
+    newest = cast(list[bytes], client.zrange(index, -1, -1))
     return date.fromisoformat(newest[0].decode()) if newest else None
 
 
-def days_in_window(client: redis.Redis, end: date, length: int) -> list[date]:
-    """Return the days that have data among the `length` days up to and including `end`."""
+def days_in_window(
+    client: redis.Redis, end: date, length: int, *, index: str = Keys.METRIC_DAYS
+) -> list[date]:
+    """Return the days of an index among the `length` days up to and including `end`."""
     first = end - timedelta(days=length - 1)
-    members = cast(
-        list[bytes], client.zrangebyscore(Keys.METRIC_DAYS, day_score(first), day_score(end))
-    )
+    members = cast(list[bytes], client.zrangebyscore(index, day_score(first), day_score(end)))
     return [date.fromisoformat(member.decode()) for member in members]
 
 

@@ -117,3 +117,7 @@ def _lines(result: IngestResult) -> Iterator[tuple[str, str]]:
     yield "channel days new", f"{result.channels_new:,}"
     yield "channel days changed", f"{result.channels_changed:,}"
     yield "channel days unchanged", f"{result.channels_unchanged:,}"
+    if result.videos_new + result.videos_changed + result.videos_unchanged:
+        yield "video days new", f"{result.videos_new:,}"
+        yield "video days changed", f"{result.videos_changed:,}"
+        yield "video days unchanged", f"{result.videos_unchanged:,}"

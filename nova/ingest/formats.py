@@ -1,7 +1,8 @@
 """The formats: how each is recognised, and how a row of it becomes a record.
 
 A record is a tuple for the scratch table: ordinal of the day, channel, video (empty in a format
-that has one row per channel and day), place in the file, then one number or None per metric.
+that has one row per channel and day), place in the file, then one number or None per metric. A
+format that has one row per video adds what is known of it, as VIDEO_COLUMNS says.
 """
 
 from abc import ABC, abstractmethod
@@ -18,19 +19,26 @@ from nova.ingest.source import Source
 from nova.ingest.values import (
     BOUNDS,
     DateOrder,
+    count,
     find_date_order,
     iso_day,
     last_day,
+    midnight,
+    moment,
     name,
     out_of_bounds,
     shown,
     studio_day,
+    title,
     trending_day,
 )
+from nova.videos import VideoSource
 
 Record = tuple[Any, ...]
 #: Where a record holds its place in the file.
 PLACE = 3
+#: What the record of a video holds beside its metrics. `published` is seconds since 1970.
+VIDEO_COLUMNS = ("title", "published", "category", "dislikes")
 
 TRENDING = "trending list"
 STUDIO = "YouTube Studio export"
@@ -87,6 +95,8 @@ class Format(Protocol):
     """One format, ready to read one file."""
 
     name: str
+    #: Where its videos belong, None when it has none.
+    videos: VideoSource | None
 
     def records(self) -> Iterator[Record]:
         """Read the file; bad rows go to the tally."""
@@ -150,6 +160,7 @@ class _CsvFormat(ABC):
     """What the CSV formats have in common: rows of a fixed width under a header."""
 
     name = ""
+    videos: VideoSource | None = None
 
     def __init__(self, source: Source, tally: Tally, columns: Sequence[str]) -> None:
         self._source = source
@@ -179,6 +190,11 @@ class _CsvFormat(ABC):
     @abstractmethod
     def _convert(self, line: int, row: list[str]) -> Record | None:
         """Return the record of a row, None for one that is left out on purpose."""
+
+    def _text(self, row: list[str], column: str) -> str:
+        """Return the text of a column that describes a video, "" when the file lacks it."""
+        index = self._index.get(column)
+        return "" if index is None else row[index]
 
     def _readers(self, columns: Mapping[str, str]) -> list[tuple[int, str, int, float, float]]:
         """Return for each metric column: index in row, column, place in METRICS, bounds."""
@@ -239,6 +255,7 @@ class TrendingList(_CsvFormat):
     """YouTube's daily trending list: one row per video and day, summed per channel and day."""
 
     name = TRENDING
+    videos: VideoSource | None = VideoSource.TRENDING
 
     def __init__(self, source: Source, tally: Tally, columns: Sequence[str]) -> None:
         super().__init__(source, tally, columns)
@@ -262,13 +279,24 @@ class TrendingList(_CsvFormat):
         for switch, place in self._switches:
             if row[switch].lower() == "true":
                 values[place] = None
-        return (day, channel, video, line, *values)
+        return (day, channel, video, line, *values, *self._about(row))
+
+    def _about(self, row: list[str]) -> tuple[str, int | None, int | None, int | None]:
+        """Return VIDEO_COLUMNS. What cannot be read of these is not known; the row is good."""
+        rated = self._text(row, "ratings_disabled").lower() != "true"
+        return (
+            title(self._text(row, "title")),
+            moment(self._text(row, "publish_time")),
+            count(self._text(row, "category_id")),
+            count(self._text(row, "dislikes")) if rated else None,
+        )
 
 
 class StudioExport(_CsvFormat):
     """One creator's export: a video's lifetime numbers count on the day it was published."""
 
     name = STUDIO
+    videos: VideoSource | None = VideoSource.STUDIO
 
     def __init__(self, source: Source, tally: Tally, columns: Sequence[str], channel: str) -> None:
         super().__init__(source, tally, columns)
@@ -290,13 +318,17 @@ class StudioExport(_CsvFormat):
             return None
         text = row[self._index["video publish time"]]
         day = studio_day(text, "video publish time", self._last, self._order.day_first)
-        return (day, self._channel, video, line, *_numbers(row, self._metrics))
+        numbers = _numbers(row, self._metrics)
+        dislikes = count(self._text(row, "dislikes"))
+        about = (title(self._text(row, "video title")), midnight(day), None, dislikes)
+        return (day, self._channel, video, line, *numbers, *about)
 
 
 class _JsonFormat(ABC):
     """What the JSON formats have in common: objects with the field names of Nova's CSV."""
 
     name = ""
+    videos: VideoSource | None = None
 
     def __init__(self, source: Source, tally: Tally) -> None:
         self._source = source

@@ -30,7 +30,7 @@ class RowProblem(BaseModel):
 
 
 class IngestResult(BaseModel):
-    """What one file brought. A channel is counted once for each day that it has a row for."""
+    """What one file brought. A channel or video counts once for each day that it has a row for."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -49,6 +49,9 @@ class IngestResult(BaseModel):
     channels_new: int = Field(description="Channels written to a day they were not in.")
     channels_changed: int = Field(description="Channels written to a day with other numbers.")
     channels_unchanged: int = Field(description="Channels that were there already, the same.")
+    videos_new: int = Field(description="Videos written to a day they were not in.")
+    videos_changed: int = Field(description="Videos written to a day with other values.")
+    videos_unchanged: int = Field(description="Videos that were there already, the same.")
 
 
 class BadValueError(Exception):

@@ -11,8 +11,10 @@ from datetime import date
 
 from nova.channels import METRIC_NAMES, pack_row
 from nova.errors import UnavailableError
-from nova.ingest.formats import PLACE, Record
+from nova.ingest.formats import PLACE, VIDEO_COLUMNS, Record
 from nova.ingest.models import BadValueError, Tally
+from nova.videos import VideoSource, field
+from nova.videos import pack_row as pack_video
 
 CACHE_KIB = 48 * 1024
 #: A ratio of several videos is their mean, weighted by what it is a ratio of.
@@ -21,10 +23,10 @@ WEIGHTS = {"ctr": "impressions", "rpm": "views"}
 _CREATE = (
     "CREATE TABLE record (day INTEGER, channel TEXT, video TEXT, place INTEGER, "
     + ", ".join(f"{name} REAL" for name in METRIC_NAMES)
+    + ", title TEXT, published INTEGER, category INTEGER, dislikes INTEGER"
     + ", PRIMARY KEY (day, channel, video)) WITHOUT ROWID"
 )
-_PLACEHOLDERS = ", ".join("?" * (PLACE + 1 + len(METRIC_NAMES)))
-_INSERT = f"INSERT OR IGNORE INTO record VALUES ({_PLACEHOLDERS})"  # noqa: S608 - question marks
+_KEY_COLUMNS = ("day", "channel", "video", "place")
 _FIND_PLACE = "SELECT place FROM record WHERE day = ? AND channel = ? AND video = ?"
 
 
@@ -43,6 +45,19 @@ _CHANNELS = (
     f"SELECT channel, {', '.join(map(_together, METRIC_NAMES))} "  # noqa: S608 - names in METRICS
     "FROM record WHERE day = ? GROUP BY channel"
 )
+#: A video that stands under two channels on one day is taken once, from the first by name, so
+#: that the same file always gives the same.
+_VIDEOS = (
+    "SELECT video, title, MIN(channel), published, category, views, likes, dislikes, comments, "
+    "revenue FROM record WHERE day = ? AND video <> '' GROUP BY video"
+)
+
+
+def _insert(width: int) -> str:
+    """Return the SQL for records of a width: those of videos are wider."""
+    columns = (*_KEY_COLUMNS, *METRIC_NAMES, *VIDEO_COLUMNS)[:width]
+    marks = ", ".join("?" * width)
+    return f"INSERT OR IGNORE INTO record ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608
 
 
 class Scratch:
@@ -55,7 +70,8 @@ class Scratch:
         """Add records. One whose day, channel and video are there already is rejected."""
         # In the order of the table they go in faster; of two with one key the first one wins.
         records.sort(key=lambda record: record[: PLACE + 1])
-        if self._database.executemany(_INSERT, records).rowcount < len(records):
+        insert = _insert(len(records[0]))
+        if self._database.executemany(insert, records).rowcount < len(records):
             self._reject_repeated(records, tally)
 
     def _reject_repeated(self, records: list[Record], tally: Tally) -> None:
@@ -83,6 +99,12 @@ class Scratch:
         cursor = self._database.execute(_CHANNELS, (day.toordinal(),))
         while rows := cursor.fetchmany(size):
             yield {row[0]: pack_row(row[1:]) for row in rows}
+
+    def videos(self, day: date, source: VideoSource, size: int) -> Iterator[dict[str, bytes]]:
+        """Return the records of a day's videos by field, `size` videos at a time."""
+        cursor = self._database.execute(_VIDEOS, (day.toordinal(),))
+        while rows := cursor.fetchmany(size):
+            yield {field(source, row[0]): pack_video(row[1:]) for row in rows}
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The one way in: a file, whatever its format, becomes channel metrics in Redis.
+"""The one way in: a file, whatever its format, becomes channel metrics and videos in Redis.
 
 All of the file is read and checked before anything is stored; then day after day is stored, the
 oldest first, each in one step. The same file a second time changes nothing.
@@ -10,20 +10,30 @@ from datetime import date
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import redis
 
 from nova.errors import ConfigurationError, InputError, UnavailableError
-from nova.ingest.commit import CHUNK, DayOutcome, store_day
+from nova.ingest.commit import CHUNK, Outcome, channel_hash, store_day, video_hash
 from nova.ingest.formats import Format, Record, recognise
 from nova.ingest.models import IngestResult, Tally
 from nova.ingest.scratch import Scratch, open_scratch
 from nova.ingest.source import Source
 from nova.settings import Settings
 from nova.store import redis_errors
+from nova.videos import VideoSource
 
 #: Rows that are put into the scratch table together.
 BATCH = 10_000
+
+
+class DayOutcome(NamedTuple):
+    """What became of a day's channels and of its videos."""
+
+    channels: Outcome
+    videos: Outcome
+
 
 BytesDone = Callable[[int], None]
 DaysDone = Callable[[int, int], None]
@@ -70,7 +80,11 @@ def ingest_file(
         _read(source, reader, scratch, tally, progress)
         _judge(source, tally, strict)
         days = scratch.days()
-        outcomes = _store(settings, client, scratch, days, dry_run=dry_run, stored=stored)
+        outcomes = _store(
+            settings, client, scratch, days, reader.videos, dry_run=dry_run, stored=stored
+        )
+    channels = [outcome.channels for outcome in outcomes.values()]
+    videos = [outcome.videos for outcome in outcomes.values()]
     return IngestResult(
         file=source.name,
         format=reader.name,
@@ -81,10 +95,13 @@ def ingest_file(
         problems=tally.problems,
         notes=tally.notes,
         days=days,
-        days_changed=[day for day, outcome in outcomes.items() if outcome.written],
-        channels_new=sum(outcome.new for outcome in outcomes.values()),
-        channels_changed=sum(outcome.changed for outcome in outcomes.values()),
-        channels_unchanged=sum(outcome.unchanged for outcome in outcomes.values()),
+        days_changed=[day for day, done in outcomes.items() if any(part.written for part in done)],
+        channels_new=sum(outcome.new for outcome in channels),
+        channels_changed=sum(outcome.changed for outcome in channels),
+        channels_unchanged=sum(outcome.unchanged for outcome in channels),
+        videos_new=sum(outcome.new for outcome in videos),
+        videos_changed=sum(outcome.changed for outcome in videos),
+        videos_unchanged=sum(outcome.unchanged for outcome in videos),
     )
 
 
@@ -117,6 +134,7 @@ def _store(
     client: redis.Redis,
     scratch: Scratch,
     days: list[date],
+    videos: VideoSource | None,
     *,
     dry_run: bool,
     stored: DaysDone | None,
@@ -126,8 +144,12 @@ def _store(
     for day in days:
         try:
             with redis_errors(settings):
-                read_chunks = partial(scratch.channels, day, CHUNK)
-                outcomes[day] = store_day(client, day, read_chunks, ingest_id, dry_run=dry_run)
+                hashes = [channel_hash(day, ingest_id, partial(scratch.channels, day, CHUNK))]
+                if videos:
+                    read_videos = partial(scratch.videos, day, videos, CHUNK)
+                    hashes.append(video_hash(day, ingest_id, read_videos))
+                done = store_day(client, day, hashes, dry_run=dry_run)
+            outcomes[day] = DayOutcome(done[0], done[1] if videos else Outcome())
         except (UnavailableError, ConfigurationError) as error:
             whats_in = "" if dry_run else f" ({_whats_in(days, day)})"
             raise type(error)(f"{error}{whats_in}") from error

@@ -12,11 +12,15 @@ from nova.ingest.models import BadValueError
 
 #: Whole numbers are exact in a float64 up to here, and no count of a channel comes near it.
 LARGEST = 1e15
+_EPOCH = date(1970, 1, 1).toordinal()
 #: Days before this one are slips of the pen.
 FIRST_DAY = date(2000, 1, 1)
 #: A channel name that is longer, in bytes of UTF-8, is no name.
 MAX_NAME_BYTES = 256
+#: Characters of a title that are kept; YouTube takes no more than 100.
+MAX_TITLE = 200
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _TWO_NUMBERS_AND_YEAR = re.compile(r"([0-9]{1,2})[-/]([0-9]{1,2})[-/]([0-9]{4})")
 _MONTH_DAY_YEAR = re.compile(r"([A-Za-z]{3,9})\.? ([0-9]{1,2}),? ([0-9]{4})")
 _DAY_MONTH_YEAR = re.compile(r"([0-9]{1,2}) ([A-Za-z]{3,9})\.?,? ([0-9]{4})")
@@ -98,6 +102,42 @@ def name(text: str, column: str) -> str:
     if not name.isprintable() and any(c < " " or c == "\x7f" for c in name):
         raise BadValueError(column, f"{shown(name)} holds a control character")
     return name
+
+
+def title(text: str) -> str:
+    """Return a title on one line; it is mended and never refused, for it is no key.
+
+    Bytes that are not UTF-8 become U+FFFD. Control characters and runs of blanks become one
+    blank, those at the ends go. What is longer than MAX_TITLE characters is cut.
+    """
+    valid = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return " ".join(_CONTROL.sub(" ", valid).split())[:MAX_TITLE].rstrip()
+
+
+def moment(text: str) -> int | None:
+    """Return the seconds since 1970 of an ISO time, UTC unless it says otherwise.
+
+    None when the text is anything else, such as a time of day without its day.
+    """
+    try:
+        time = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None
+    return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
+
+
+def midnight(day: int) -> int:
+    """Return the seconds since 1970 of 00:00 UTC on a day given as an ordinal."""
+    return (day - _EPOCH) * 86_400
+
+
+def count(text: str) -> int | None:
+    """Return a number of no less than 0 as a whole one, None when the text is no such number."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return int(value) if 0 <= value <= LARGEST else None
 
 
 def last_day() -> date:
