@@ -52,6 +52,7 @@ class Keys:
     BEAT_LEADER = "nova:beat:leader"
     BEAT_SLOTS = "nova:beat:slots"
     METRIC_DAYS = "nova:metrics:days"
+    VIDEO_DAYS = "nova:videos:days"
     WORKERS = "nova:workers"
     #: Names of the workers that take no tasks until they are resumed, set.
     DRAINED = "nova:workers:drained"
@@ -61,7 +62,6 @@ class Keys:
     #: and their namespaces, set.
     MEMORY_INDEX = "nova:memory:index"
     MEMORY_NAMESPACES = "nova:memory:namespaces"
-    GOVERNANCE_REPORTS = "nova:governance:reports"
     GOVERNANCE_OVERRIDES = "nova:governance:overrides"
     GOVERNANCE_STATUS = "nova:governance:status"
 
@@ -74,6 +74,16 @@ class Keys:
     def metric_staging(ingest_id: str) -> str:
         """Hash in which a day is put together before it becomes visible."""
         return f"nova:metrics:staging:{ingest_id}"
+
+    @staticmethod
+    def video_day(day: date) -> str:
+        """Hash of one day: source and video id -> title, channel and numbers, JSON."""
+        return f"nova:videos:{day.isoformat()}"
+
+    @staticmethod
+    def video_staging(ingest_id: str) -> str:
+        """Hash in which a day's videos are put together before they become visible."""
+        return f"nova:videos:staging:{ingest_id}"
 
     @staticmethod
     def cached_page(page_id: str) -> str:
@@ -111,9 +121,14 @@ class Keys:
         return f"{Keys.RUN_PREFIX}{task_id}"
 
     @staticmethod
-    def governance_report(report_id: str) -> str:
-        """Summary of one governance report, JSON."""
-        return f"nova:governance:report:{report_id}"
+    def reports(domain: str) -> str:
+        """Sorted set of a domain's reports by the time when they were made."""
+        return f"nova:{domain}:reports"
+
+    @staticmethod
+    def report(domain: str, report_id: str) -> str:
+        """One report of a domain, JSON, expires by itself."""
+        return f"nova:{domain}:report:{report_id}"
 
     @staticmethod
     def governance_scores(report_id: str) -> str:
