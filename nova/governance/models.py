@@ -2,9 +2,12 @@
 
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field, model_validator
+
+from nova import reports
+from nova.reports import Page, Record
 
 
 class Flag(StrEnum):
@@ -23,11 +26,7 @@ class Status(StrEnum):
     RETIRED = "retired"
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Override(_Record):
+class Override(Record):
     """An operator's word on one channel, which every run respects."""
 
     channel: str
@@ -39,7 +38,7 @@ class Override(_Record):
     at: datetime
 
 
-class AppliedOverride(_Record):
+class AppliedOverride(Record):
     """An override as one run met it."""
 
     channel: str
@@ -51,17 +50,17 @@ class AppliedOverride(_Record):
     effect: str
 
 
-class Verdict(_Record):
+class Verdict(Record):
     """One channel of a report."""
 
     channel: str
     #: None when the channel was not judged and an operator forced its flag.
     score: float | None
     flag: Flag
-    reasons: list[str] = []
+    reasons: list[str] = Field(default_factory=list)
 
 
-class ScoredMetric(_Record):
+class ScoredMetric(Record):
     """One metric as the channels of a run had it."""
 
     name: str
@@ -71,7 +70,7 @@ class ScoredMetric(_Record):
     channels: int
 
 
-class Window(_Record):
+class Window(Record):
     """The days that a report looked at."""
 
     start: date
@@ -80,14 +79,14 @@ class Window(_Record):
     days_missing: list[date]
 
 
-class PolicyNote(_Record):
+class PolicyNote(Record):
     """Which policy judged."""
 
     source: str
     digest: str
 
 
-class Counts(_Record):
+class Counts(Record):
     """Channels by flag; `not_judged` were seen on too few days or without any scored metric."""
 
     promote: int
@@ -98,7 +97,7 @@ class Counts(_Record):
     ignored: int
 
 
-class Action(_Record):
+class Action(Record):
     """A change of one channel's status."""
 
     channel: str
@@ -106,7 +105,7 @@ class Action(_Record):
     score: float | None
 
 
-class Enforcement(_Record):
+class Enforcement(Record):
     """What a run did about its flags."""
 
     auto_actions: bool
@@ -118,12 +117,9 @@ class Enforcement(_Record):
     deferred_total: int
 
 
-class Report(_Record):
+class Report(reports.BaseReport):
     """Summary of one governance run; its id is the task's id."""
 
-    id: str
-    generated_at: datetime
-    release: str
     window: Window
     policy: PolicyNote
     channels_seen: int
@@ -135,33 +131,52 @@ class Report(_Record):
     enforcement: Enforcement
     overrides: list[AppliedOverride]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _derive_basis(cls, values: Any) -> Any:
+        """Read reports that were stored before there was a basis; their rows were not counted."""
+        if isinstance(values, dict) and "basis" not in values:
+            window = Window.model_validate(values.get("window"))
+            days = {"days_used": window.days_used, "days_missing": window.days_missing}
+            return values | {"basis": days}
+        return values
 
-class ReportLine(_Record):
-    """A report in a list of reports."""
+    @property
+    def headline(self) -> str:
+        """What it found, in one short line."""
+        counts = self.counts
+        return (
+            f"judged {self.channels_judged:,} channels: promote {counts.promote:,}, "
+            f"watch {counts.watch:,}, retire {counts.retire:,}"
+        )
 
-    id: str
-    generated_at: datetime
+    @property
+    def actions_taken(self) -> int:
+        """Count the changes of status that it made."""
+        return len(self.enforcement.taken)
+
+
+class ReportLine(reports.ReportLine):
+    """A governance report in a list of reports."""
+
     window: Window
     channels_judged: int
     counts: Counts
     actions_taken: int
 
 
-class ReportPage(_Record):
+class ReportPage(Page[ReportLine]):
     """Some of the reports, newest first."""
 
-    total: int
-    reports: list[ReportLine]
 
-
-class VerdictPage(_Record):
+class VerdictPage(Record):
     """Some channels of a report."""
 
     total: int
     channels: list[Verdict]
 
 
-class ChannelStatus(_Record):
+class ChannelStatus(Record):
     """What a run with auto actions made of a channel, and which report says why."""
 
     channel: str

@@ -10,7 +10,6 @@ from typing import Any, TypeVar, cast
 import redis
 from redis.client import Pipeline
 
-from nova.errors import NotFoundError
 from nova.governance.enforcement import Plan
 from nova.governance.models import (
     ChannelStatus,
@@ -21,9 +20,10 @@ from nova.governance.models import (
     Verdict,
     VerdictPage,
 )
+from nova.reports import LATEST, ReportStore
 from nova.store import Keys
 
-LATEST = "latest"
+STORE = ReportStore("governance", Report, ReportLine)
 #: Channels that are sent to Redis in one command.
 BATCH = 10_000
 #: Longer than any run may take: what a killed run leaves behind goes away by itself.
@@ -136,10 +136,7 @@ def _transaction(client: Any, attempt: Callable[[Any], T], *watched: str) -> T:
 
 def _record(effects: Pipeline, report: Report, decided: Plan, retention: timedelta) -> None:
     """Record the commands that store the summary and the statuses of the channels acted on."""
-    oldest = (report.generated_at - retention).timestamp()
-    effects.set(Keys.governance_report(report.id), report.model_dump_json(), ex=retention)
-    effects.zadd(Keys.GOVERNANCE_REPORTS, {report.id: report.generated_at.timestamp()})
-    effects.zremrangebyscore(Keys.GOVERNANCE_REPORTS, "-inf", oldest)
+    STORE.record(effects, report, retention)
     for action in decided.new:
         status = ChannelStatus(
             channel=action.channel,
@@ -152,14 +149,8 @@ def _record(effects: Pipeline, report: Report, decided: Plan, retention: timedel
 
 def list_reports(client: redis.Redis, offset: int = 0, limit: int = 20) -> ReportPage:
     """Return reports, newest first."""
-    last = offset + limit - 1
-    members = cast(list[bytes], client.zrevrange(Keys.GOVERNANCE_REPORTS, offset, last))
-    keys = [Keys.governance_report(member.decode()) for member in members]
-    stored = client.mget(keys) if keys and limit > 0 else []
-    # A summary may have expired before the next run removes its index entry.
-    reports = [Report.model_validate_json(text) for text in stored if text is not None]
-    total = client.zcard(Keys.GOVERNANCE_REPORTS)
-    return ReportPage(total=total, reports=[_line(report) for report in reports])
+    page = STORE.list(client, offset, limit)
+    return ReportPage(total=page.total, reports=page.reports)
 
 
 def get_report(client: redis.Redis, report_id: str = LATEST) -> Report:
@@ -168,15 +159,7 @@ def get_report(client: redis.Redis, report_id: str = LATEST) -> Report:
     Raises:
         NotFoundError: there is no such report.
     """
-    if report_id == LATEST:
-        newest = cast(list[bytes], client.zrevrange(Keys.GOVERNANCE_REPORTS, 0, 0))
-        if not newest:
-            raise NotFoundError("there is no governance report yet; run: nova trigger governance")
-        report_id = newest[0].decode()
-    stored = client.get(Keys.governance_report(report_id))
-    if stored is None:
-        raise NotFoundError(f"there is no governance report {report_id}; see: nova report list")
-    return Report.model_validate_json(stored)
+    return STORE.get(client, report_id)
 
 
 def list_channels(
@@ -226,17 +209,6 @@ def _list_by_score(
 def _read_flagged(client: redis.Redis, report_id: str) -> list[Verdict]:
     stored = cast(list[bytes], client.hvals(Keys.governance_flags(report_id)))
     return [Verdict.model_validate_json(text) for text in stored]
-
-
-def _line(report: Report) -> ReportLine:
-    return ReportLine(
-        id=report.id,
-        generated_at=report.generated_at,
-        window=report.window,
-        channels_judged=report.channels_judged,
-        counts=report.counts,
-        actions_taken=len(report.enforcement.taken),
-    )
 
 
 def _batches(items: Iterable[T]) -> Iterator[list[T]]:

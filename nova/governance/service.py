@@ -26,6 +26,7 @@ from nova.governance.models import (
     ScoredMetric,
     Status,
     Verdict,
+    Window,
 )
 from nova.governance.overrides import (
     clear_override,
@@ -46,6 +47,7 @@ from nova.governance.reports import (
 )
 from nova.governance.scoring import FLAGS, Scores, score_channels
 from nova.governance.window import ChannelWindow, load_window
+from nova.reports import Basis, Omission
 from nova.settings import Settings
 
 __all__ = [
@@ -192,11 +194,13 @@ class Judgement:
         self, report_id: str, generated_at: datetime, policy: PolicyNote, decided: Plan
     ) -> Report:
         """Return the summary of the run."""
+        window = self.window.note()
         return Report(
             id=report_id,
             generated_at=generated_at,
             release=nova.__release__,
-            window=self.window.note(),
+            basis=self._basis(window),
+            window=window,
             policy=policy,
             channels_seen=len(self.window.channels),
             channels_judged=len(self.scores.ranking),
@@ -206,6 +210,24 @@ class Judgement:
             bottom=[self.verdict(index) for index in self._bottom()],
             enforcement=decided.enforcement,
             overrides=self._applied(),
+        )
+
+    def _basis(self, window: Window) -> Basis:
+        counts = self._counts()
+        left_out = [
+            ("too few days with data, or no scored metric", counts.not_judged),
+            ("ignored on an operator's word", counts.ignored),
+        ]
+        return Basis(
+            days_used=window.days_used,
+            days_missing=window.days_missing,
+            rows=self.window.rows_read,
+            sources=["channel metrics"],
+            left_out=[
+                Omission(what="channels", reason=reason, count=count)
+                for reason, count in left_out
+                if count
+            ],
         )
 
     def _top(self) -> list[int]:

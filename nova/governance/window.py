@@ -27,6 +27,8 @@ class ChannelWindow:
     channels: list[bytes]
     #: Metric name -> (days, channels).
     arrays: dict[str, Floats]
+    #: Channel days that were read.
+    rows_read: int
 
     def note(self) -> models.Window:
         """Return what a report says about the window."""
@@ -73,7 +75,8 @@ def load_window(client: redis.Redis, end: date, length: int, memory_limit_mb: in
         for offset, row, part in zip(offsets, rows, columns.pop(name), strict=True):
             array[offset, place[row]] = part
         arrays[name] = array
-    return ChannelWindow(start, end, days, channels, arrays)
+    rows_read = sum(map(len, rows))
+    return ChannelWindow(start, end, days, channels, arrays, rows_read)
 
 
 def estimate_memory_mb(channels: int, days: int) -> float:

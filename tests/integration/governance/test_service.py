@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -122,7 +123,7 @@ def test_everything_of_a_report_expires_with_it(
 ) -> None:
     run(client, make_settings(NOVA_REPORT_RETENTION_DAYS=2))
     two_days = 2 * 86_400
-    names = (Keys.governance_report, Keys.governance_scores, Keys.governance_flags)
+    names = (partial(Keys.report, "governance"), Keys.governance_scores, Keys.governance_flags)
     for name in names:
         assert two_days - 60 < client.ttl(name("run")) <= two_days
 
@@ -134,7 +135,7 @@ def test_a_run_removes_index_entries_past_their_retention(
     run(client, settings, "old")
     run(client, settings, "kept")
     three_days_ago = get_report(client, "kept").generated_at - timedelta(days=3)
-    client.zadd(Keys.GOVERNANCE_REPORTS, {"old": three_days_ago.timestamp()})
+    client.zadd(Keys.reports("governance"), {"old": three_days_ago.timestamp()})
     run(client, settings, "new")
     page = list_reports(client)
     assert ([line.id for line in page.reports], page.total) == (["new", "kept"], 2)
@@ -145,7 +146,7 @@ def test_a_report_whose_summary_is_gone_is_not_listed(
 ) -> None:
     run(client, settings, "a")
     run(client, settings, "b")
-    client.delete(Keys.governance_report("b"))
+    client.delete(Keys.report("governance", "b"))
     assert [line.id for line in list_reports(client).reports] == ["a"]
 
 
