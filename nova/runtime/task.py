@@ -11,8 +11,9 @@ from nova.queues import queue_of_task
 from nova.runtime.arguments import Arguments
 from nova.runtime.request import Deferred
 
-#: A task whose retry Redis did not take comes back after so many seconds.
-DEFER_SECONDS = 30.0
+#: A task whose retry Redis did not take comes back so many seconds after Redis takes anything
+#: again: its message is deferred by the same Redis.
+DEFER_SECONDS = 5.0
 
 
 class NovaTask(Task):  # type: ignore[misc]  # celery ships no types
