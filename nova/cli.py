@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 import nova
+from nova import memory_commands, source_commands
 from nova.api import commands as api_commands
 from nova.errors import NovaError
 from nova.governance import commands as governance_commands
@@ -144,6 +145,8 @@ app.add_typer(governance_commands.override)
 app.add_typer(governance_commands.governance)
 app.add_typer(deadletter_commands.deadletter)
 app.add_typer(worker_commands.worker)
+app.add_typer(source_commands.sources)
+app.add_typer(memory_commands.memory)
 app.add_typer(api_commands.token)
 app.command(epilog="Example: nova api")(api_commands.api)
 

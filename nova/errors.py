@@ -26,7 +26,7 @@ class UnavailableError(NovaError):
 
 
 class SourceError(NovaError):
-    """A source could not be fetched, or is not what it should be; `url` is shown without secrets."""
+    """A source could not be fetched, or is not what it should be. `url` holds no secrets."""
 
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(f"{url}: {reason}")
