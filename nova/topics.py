@@ -236,7 +236,8 @@ def _compact(phrase: str) -> str:
 def _numbers(phrase: str) -> str:
     """Return what of a phrase must be the same in its like: its digits and single letters."""
     digits = "".join(filter(str.isdecimal, phrase))
-    return " ".join([digits, *(word for word in phrase.split() if len(word) == 1)])
+    letters = (word for word in phrase.split() if len(word) == 1 and not word.isdecimal())
+    return " ".join([digits, *letters])
 
 
 def absorb(topics: Mapping[str, Topic]) -> dict[str, Topic]:
