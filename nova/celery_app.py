@@ -10,6 +10,7 @@ from kombu import Exchange, Queue
 
 import nova
 from nova import logs
+from nova.domains import DOMAINS
 from nova.errors import ConfigurationError
 from nova.queues import DEFAULT_QUEUE, QUEUES
 from nova.runtime import drain, heartbeat, leases, notify, pool, watchdog
@@ -50,7 +51,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         if "scheduler" in settings.stock_parts
         else "nova.runtime.scheduler:LeaderScheduler",
         "timezone": "UTC",
-        "include": ["nova.governance.tasks"],
+        "include": [f"nova.{name}.tasks" for name in DOMAINS],
     }
 
 

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 import nova
-from nova import memory_commands, source_commands
+from nova import domain_commands, memory_commands, source_commands
 from nova.api import commands as api_commands
 from nova.errors import NovaError
 from nova.governance import commands as governance_commands
@@ -139,8 +139,12 @@ def flower(context: typer.Context) -> None:
 
 
 app.command(epilog=ingest_commands.EPILOG)(ingest_commands.ingest)
-app.add_typer(governance_commands.trigger)
-app.add_typer(governance_commands.report)
+add_trigger = domain_commands.trigger.command
+add_trigger("governance", epilog=governance_commands.TRIGGER_EPILOG)(
+    governance_commands.trigger_governance
+)
+app.add_typer(domain_commands.trigger)
+app.add_typer(domain_commands.report)
 app.add_typer(governance_commands.override)
 app.add_typer(governance_commands.governance)
 app.add_typer(deadletter_commands.deadletter)

@@ -64,7 +64,7 @@ class Basis(Record):
     left_out: list[Omission] = []
 
 
-class ReportLine(Record):
+class ListedReport(Record):
     """A report in a list of reports; a domain may add fields, which are attributes of its report.
 
     Where it has one, it names it to its `ReportStore`.
@@ -92,7 +92,7 @@ class BaseReport(Record):
 
 
 R_co = TypeVar("R_co", bound=BaseReport, covariant=True)
-LineT = TypeVar("LineT", bound=ReportLine)
+LineT = TypeVar("LineT", bound=ListedReport)
 
 
 class Page(Record, Generic[LineT]):
@@ -109,7 +109,7 @@ class ReportStore(Generic[R_co]):
     domain: str
     model: type[R_co]
     #: What lists show.
-    line: type[ReportLine] = field(default=ReportLine)
+    line: type[ListedReport] = field(default=ListedReport)
 
     @property
     def page(self) -> type[Page[Any]]:

@@ -10,13 +10,22 @@ from fastapi import FastAPI
 import nova
 from nova.api import problems
 from nova.api.middleware import BodyLimit, RequestMetrics
-from nova.api.routes import celery, deadletters, governance, metrics, process
+from nova.api.routes import (
+    celery,
+    deadletters,
+    governance,
+    metrics,
+    process,
+    reports,
+    triggers,
+)
 from nova.api.security import TokenIssuer
 from nova.metrics import REDIS_TIMEOUT_SECONDS
 from nova.settings import Settings
 from nova.store import connect
 
-ROUTERS = (celery.router, deadletters.router, governance.router, metrics.router, process.router)
+_MODULES = (celery, triggers, deadletters, reports, governance, metrics, process)
+ROUTERS = tuple(module.router for module in _MODULES)
 DESCRIPTION = """
 Management of Nova. Requests carry a token of `nova token create --role viewer|operator|admin` in
 the header `Authorization: Bearer TOKEN`; each role may also do what the lower ones may. Every

@@ -1,4 +1,4 @@
-"""The commands `nova report`, `nova override`, `nova governance` and `nova trigger governance`."""
+"""The commands `nova override`, `nova governance` and `nova trigger governance`."""
 
 import getpass
 from collections.abc import Iterator, Sequence
@@ -11,22 +11,23 @@ from pydantic import BaseModel
 from rich.markup import escape
 from rich.table import Table
 
-from nova.errors import InputError, UnavailableError, UnconfirmedPublishError
-from nova.governance.models import Flag, Override, Report, Verdict
+from nova.domain_commands import TaskIdOption, TimeoutOption, WaitOption, run_now
+from nova.errors import InputError
+from nova.governance.models import Flag, Override, Report, Verdict, VerdictPage
 from nova.settings import get_settings
 from nova.store import connect, redis_errors
 from nova.terminal import JsonOption, console, new_table, print_json
 
-report = typer.Typer(name="report", help="Read governance reports.", no_args_is_help=True)
 override = typer.Typer(
     name="override", help="Overrule governance for one channel.", no_args_is_help=True
 )
-trigger = typer.Typer(name="trigger", help="Run a scheduled task now.", no_args_is_help=True)
 governance = typer.Typer(
     name="governance", help="The governance policy, and what runs did.", no_args_is_help=True
 )
 
 STYLES = {Flag.PROMOTE: "green", Flag.WATCH: "yellow", Flag.RETIRE: "red", Flag.NONE: "dim"}
+
+TRIGGER_EPILOG = "Example: nova trigger governance --report-only --wait"
 
 ChannelArgument = Annotated[str, typer.Argument(help="The channel's id.")]
 
@@ -42,71 +43,9 @@ def _print_models(records: Sequence[BaseModel]) -> None:
     print_json([record.model_dump(mode="json") for record in records])
 
 
-@report.command("list", epilog="Example: nova report list --limit 5")
-def list_(
-    limit: Annotated[int, typer.Option(min=1, help="Most reports to show.")] = 20,
-    as_json: JsonOption = False,
-) -> None:
-    """List the reports, newest first."""
-    from nova.governance.reports import list_reports
-
-    with _redis() as client:
-        page = list_reports(client, limit=limit)
-    if as_json:
-        print_json(page.model_dump(mode="json"))
-        return
-    if not page.reports:
-        console.print("There is no report yet. Run: nova trigger governance")
-        return
-    # Without frames: an id fits into a line of 80 characters, to be copied.
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for heading in ("report", "generated (UTC)", "judged", "promote", "retire"):
-        table.add_column(heading, no_wrap=True)
-    for line in page.reports:
-        numbers = (line.channels_judged, line.counts.promote, line.counts.retire)
-        generated = f"{line.generated_at:%Y-%m-%d %H:%M}"
-        table.add_row(line.id, generated, *(f"{number:,}" for number in numbers))
-    console.print(table)
-    console.print(f"{len(page.reports)} of {page.total}")
-
-
-@report.command(epilog="Example: nova report show latest --flag promote --limit 5")
-def show(
-    report_id: Annotated[
-        str, typer.Argument(metavar="[ID|latest]", help="The report's id, which is its task's.")
-    ] = "latest",
-    flag: Annotated[
-        Flag | None, typer.Option(help="List the channels with this flag, with reasons.")
-    ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Most channels to list: 20 with a flag, else 5 from the top and the bottom.",
-            show_default=False,
-        ),
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show a report: its summary, or its channels with a flag."""
-    from nova.governance.reports import get_report, list_channels
-
-    with _redis() as client:
-        if flag is None:
-            _show_summary(get_report(client, report_id), limit or 5, as_json)
-            return
-        page = list_channels(client, report_id, flag, limit=limit or 20)
-    if as_json:
-        print_json(page.model_dump(mode="json"))
-        return
-    console.print(_verdict_table(f"Flag {flag}", page.channels))
-    console.print(f"{len(page.channels)} of {page.total:,}")
-
-
-def _show_summary(found: Report, limit: int, as_json: bool) -> None:
-    if as_json:
-        print_json(found.model_dump(mode="json"))
-        return
+def print_report(found: Report, limit: int | None) -> None:
+    """Print a report's summary, with so many channels from the top and the bottom."""
+    limit = limit or 5
     console.print(_facts(found))
     if found.top:
         console.print(_verdict_table("Top channels", found.top[:limit]))
@@ -119,6 +58,12 @@ def _show_summary(found: Report, limit: int, as_json: bool) -> None:
             rule = note.rule if note.flag is None else f"{note.rule} {note.flag}"
             table.add_row(*map(escape, (note.channel, rule, note.by, note.reason, note.effect)))
         console.print(table)
+
+
+def print_channels(flag: Flag, page: VerdictPage) -> None:
+    """Print the channels of a report with a flag, with reasons."""
+    console.print(_verdict_table(f"Flag {flag}", page.channels))
+    console.print(f"{len(page.channels)} of {page.total:,}")
 
 
 def _facts(found: Report) -> Table:
@@ -281,12 +226,6 @@ def reset(channel: ChannelArgument) -> None:
     console.print(f"{escape(channel)}: no status any more")
 
 
-@trigger.callback()
-def _trigger_group() -> None:
-    """Keep `governance` a command of its own: Typer would merge a lone one into its group."""
-
-
-@trigger.command("governance", epilog="Example: nova trigger governance --report-only --wait")
 def trigger_governance(
     auto_actions: Annotated[
         bool | None,
@@ -296,62 +235,14 @@ def trigger_governance(
             show_default=False,
         ),
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end.")] = False,
-    timeout: Annotated[float, typer.Option(min=1, help="Most seconds to wait.")] = 300,
-    task_id: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ID",
-            help="Publish under this id, say one that was not confirmed; it runs once.",
-            show_default=False,
-        ),
-    ] = None,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = 300,
+    task_id: TaskIdOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score all channels now."""
-    if task_id is not None and not 1 <= len(task_id) <= 200:
-        raise InputError("--task-id takes 1 to 200 characters")
-    task = _publish(auto_actions, task_id)
-    # At once: whoever interrupts the waiting still knows the id.
-    typer.echo(f"task {task.id}", err=as_json)
-    answer: dict[str, Any] = {"task_id": task.id}
-    if wait:
-        answer |= {"result": _result(task, timeout)}
-    if as_json:
-        print_json(answer)
-        return
-    if wait:
-        typer.echo(answer["result"]["message"])
-    else:
-        typer.echo(f"when it has run: nova report show {task.id}")
-
-
-def _publish(auto_actions: bool | None, task_id: str | None) -> Any:
-    import nova.celery_app
-    from nova.governance.tasks import run_governance_task
-
-    nova.celery_app.app.set_current()
-    try:
-        return run_governance_task.apply_async(
-            kwargs={"auto_actions": auto_actions}, task_id=task_id
-        )
-    except UnconfirmedPublishError as error:
-        repeat = f"nova trigger governance --task-id {error.task_id}"
-        raise UnavailableError(f"{error}: {repeat}") from error
-
-
-def _result(task: Any, timeout_seconds: float) -> dict[str, Any]:
-    from celery.exceptions import TimeoutError as NotReadyError
-
-    try:
-        with redis_errors(get_settings()):
-            result: dict[str, Any] = task.get(timeout=timeout_seconds)
-    except NotReadyError:
-        raise UnavailableError(
-            f"task {task.id} has not ended after {timeout_seconds:.0f} s; it stays queued and "
-            "will run; is a governance worker online? see: nova status"
-        ) from None
-    return result
+    arguments = {"auto_actions": auto_actions}
+    run_now("governance", arguments, wait=wait, timeout=timeout, task_id=task_id, as_json=as_json)
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:

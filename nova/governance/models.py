@@ -156,7 +156,7 @@ class Report(reports.BaseReport):
         return len(self.enforcement.taken)
 
 
-class ReportLine(reports.ReportLine):
+class ReportLine(reports.ListedReport):
     """A governance report in a list of reports."""
 
     window: Window

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from nova.api.routes.celery import GOVERNANCE_TASK
+from nova.domains import DOMAINS
 from nova.queues import queue_of_task
 from nova.schedule import SCHEDULE
 
@@ -32,7 +32,8 @@ def tasks() -> dict[str, tuple[str, int, int]]:
 
 
 def test_what_is_scheduled_and_triggered_exists(tasks: dict[str, tuple[str, int, int]]) -> None:
-    assert {entry.task for entry in SCHEDULE} | {GOVERNANCE_TASK} <= set(tasks)
+    named = [entry.task for entry in SCHEDULE] + [domain.task for domain in DOMAINS.values()]
+    assert set(named) <= set(tasks)
 
 
 def test_a_task_goes_to_the_queue_of_its_name_and_has_its_limits(
@@ -40,7 +41,7 @@ def test_a_task_goes_to_the_queue_of_its_name_and_has_its_limits(
 ) -> None:
     """Celery's routes and the limits follow the one rule, `queue_of_task`."""
     ours = {name: found for name, found in tasks.items() if name.startswith("nova.")}
-    assert GOVERNANCE_TASK in ours
+    assert DOMAINS["governance"].task in ours
     for name, found in ours.items():
         queue = queue_of_task(name)
         assert found == (queue.name, queue.soft_time_limit_seconds, queue.time_limit_seconds)

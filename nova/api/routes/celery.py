@@ -1,22 +1,18 @@
-"""The fleet, its tasks, and triggers."""
+"""The fleet and its tasks."""
 
-import logging
 from datetime import datetime
 from typing import Annotated, Any
 
 from celery import states as celery_states
-from fastapi import APIRouter, Path, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Path
+from pydantic import Field
 
 from nova.api import problems
-from nova.api.deps import AppSettings, CeleryApp, Operator, RedisClient, Viewer
+from nova.api.deps import AppSettings, CeleryApp, RedisClient, Viewer
 from nova.errors import NotFoundError
 from nova.runtime.fleet import Fleet, read_fleet
 from nova.runtime.issued import IssuedTask, find_issued
 from nova.store import redis_errors
-
-logger = logging.getLogger(__name__)
-GOVERNANCE_TASK = "nova.governance.run_governance_task"
 
 router = APIRouter(prefix="/api/celery", tags=["celery"])
 
@@ -32,26 +28,6 @@ class TaskStatus(IssuedTask):
     error: str | None = Field(
         default=None, description="Why it failed, or why it will be tried again."
     )
-
-
-class GovernanceRun(BaseModel):
-    """What to run; all of it may be left out."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    auto_actions: bool | None = Field(
-        default=None,
-        description="true: act on channels, within the policy's limits; false: only report; "
-        "left out: as the policy says.",
-        examples=[False],
-    )
-
-
-class Accepted(BaseModel):
-    """A task was published."""
-
-    task_id: str
-    status_url: str = Field(description="Where to ask what became of it; also in Location.")
 
 
 @router.get("/status", responses=problems.responses(401, 403, 503))
@@ -91,21 +67,3 @@ def show_task(
         result=result if state == celery_states.SUCCESS else None,
         error=f"{type(result).__name__}: {result}" if failed else None,
     )
-
-
-@router.post(
-    "/governance/run", status_code=202, responses=problems.responses(400, 401, 403, 413, 422, 503)
-)
-def run_governance(
-    caller: Operator,
-    response: Response,
-    celery: CeleryApp,
-    run: GovernanceRun | None = None,
-) -> Accepted:
-    """Publish a governance run. Its report gets the task's id."""
-    arguments = (run or GovernanceRun()).model_dump()
-    task_id: str = celery.send_task(GOVERNANCE_TASK, kwargs=arguments).id
-    logger.info("%s published %s with %s", caller.subject, task_id, arguments)
-    accepted = Accepted(task_id=task_id, status_url=f"/api/celery/task/{task_id}")
-    response.headers["Location"] = accepted.status_url
-    return accepted

@@ -2,13 +2,12 @@
 
 import logging
 from typing import Annotated
-from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query, Response
 
 from nova.api import problems
 from nova.api.deps import AppSettings, Operator, RedisClient, Viewer
-from nova.api.routes.celery import Accepted
+from nova.api.triggers import Accepted
 from nova.runtime import deadletters
 from nova.runtime.deadletters import DeadLetter, DeadLetterPage
 from nova.store import redis_errors
@@ -62,11 +61,7 @@ def replay_letter(
         letter = deadletters.find_letter(client, letter_id)
         deadletters.replay(client, letter)
     logger.info("%s replayed dead letter %s, task %s", caller.subject, letter_id, letter.task_id)
-    # Ids come from publishers, who may be anybody that reaches Redis.
-    status_url = f"/api/celery/task/{quote(letter.task_id, safe='')}"
-    accepted = Accepted(task_id=letter.task_id, status_url=status_url)
-    response.headers["Location"] = accepted.status_url
-    return accepted
+    return Accepted.of(letter.task_id, response)
 
 
 @router.delete(

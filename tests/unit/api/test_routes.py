@@ -7,6 +7,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 
 from nova.api.security import Role
+from nova.domains import DOMAINS
 from tests.unit.api.conftest import Api
 
 #: Probes, scrapers and the documentation come without a token.
@@ -30,6 +31,9 @@ ROLES = {
     ("DELETE", "/api/governance/overrides/{channel:path}"): Role.ADMIN,
     ("POST", "/api/metrics"): Role.ADMIN,
 }
+for _name in DOMAINS:
+    ROLES["GET", f"/api/reports/{_name}"] = Role.VIEWER
+    ROLES["GET", f"/api/reports/{_name}/{{report_id}}"] = Role.VIEWER
 
 
 def needed_roles(dependant: Dependant) -> Iterator[Role]:
