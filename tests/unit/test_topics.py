@@ -143,7 +143,8 @@ def test_a_video_counts_once_however_often_it_comes() -> None:
     titles = [("v1", "A", "Pizza!"), ("v1", "A", "Pizza!"), ("v2", "B", "pizza"), ("v3", "B", "x")]
     assert set(count_topics(titles)) == {"pizza"}
     topic = count_topics(titles)["pizza"]
-    assert (topic.videos, topic.channels) == ({"v1", "v2"}, {"A", "B"})
+    assert topic.videos == {"v1", "v2"}
+    assert topic.channels == {"A", "B"}
 
 
 @pytest.mark.parametrize(
