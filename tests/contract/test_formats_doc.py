@@ -12,7 +12,8 @@ from nova.ingest.formats import (
 )
 from nova.ingest.models import PROBLEMS_SHOWN
 from nova.ingest.scratch import WEIGHTS
-from nova.ingest.values import FIRST_DAY, MAX_NAME_BYTES
+from nova.ingest.values import FIRST_DAY, MAX_NAME_BYTES, MAX_TITLE
+from nova.videos import FIELDS
 
 DOC = (Path(__file__).resolve().parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
 
@@ -48,6 +49,12 @@ def test_the_studio_columns_of_other_times_are_all_there() -> None:
     assert dict(zip(newer, older, strict=True)) == STUDIO_ALIASES
 
 
+def test_what_is_kept_of_a_video_is_all_there() -> None:
+    """Each field of a stored video has its row, or a part of one."""
+    kept = {name.split(" ")[0] for row in rows_under("Videos") for name in row[0].split(", ")}
+    assert kept == {field.split("_")[0] for field in FIELDS} | {"day", "id"}
+
+
 def test_the_headers_are_those_that_are_recognised() -> None:
     """Each format's row in the first table names the columns it is recognised by."""
     table = DOC.split("\n## ", maxsplit=1)[0].splitlines()
@@ -67,5 +74,6 @@ def test_the_limits_are_those_of_the_code() -> None:
         f"up to {MAX_NAME_BYTES} bytes",
         f"the first {PROBLEMS_SHOWN} are reported",
         f"before {FIRST_DAY.year} or",
+        f"after {MAX_TITLE} characters it is cut",
     ):
         assert text in DOC.replace("\n", " ")
