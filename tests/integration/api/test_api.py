@@ -206,6 +206,9 @@ def test_upload_trigger_and_report_end_to_end(
     assert report["top"][0]["channel"] == "channel-029"
     listed = api.get("/api/governance/reports", Role.VIEWER).json()
     assert [line["id"] for line in listed["reports"]] == [task_id]
+    assert api.get("/api/reports/governance/latest", Role.VIEWER).json() == report
+    assert api.get("/api/reports/governance", Role.VIEWER).json() == listed
+    assert api.get("/api/reports/governance?offset=1", Role.VIEWER).json()["reports"] == []
 
     page = f"/api/governance/reports/{task_id}/channels"
     first = api.get(f"{page}?limit=20", Role.VIEWER).json()
@@ -218,9 +221,19 @@ def test_upload_trigger_and_report_end_to_end(
     assert {verdict["flag"] for verdict in flagged["channels"]} == {"promote"}
 
 
-@pytest.mark.parametrize("path", ["latest", "nothing", "nothing/channels"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/governance/reports/latest",
+        "/api/governance/reports/nothing",
+        "/api/governance/reports/nothing/channels",
+        "/api/reports/governance/latest",
+        "/api/reports/governance/nothing",
+        "/api/reports/nodomain",
+    ],
+)
 def test_a_report_that_does_not_exist_is_not_found(api: ApiProcess, path: str) -> None:
-    assert api.get(f"/api/governance/reports/{path}", Role.VIEWER).status_code == 404
+    assert api.get(path, Role.VIEWER).status_code == 404
 
 
 @pytest.mark.parametrize("query", ["flag=sell", "limit=0", "limit=1001", "offset=-1"])

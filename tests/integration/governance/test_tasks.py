@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import redis
+from celery import Celery
 
 from nova.governance.models import Report
 from nova.governance.reports import get_report, list_reports
+from nova.settings import Settings
 from tests.conftest import wait_until
 
 COMMAND = (sys.executable, "-m", "nova", "trigger", "governance")
@@ -95,3 +97,15 @@ def test_a_wrong_policy_fails_the_task_with_the_line_that_says_what_is_wrong(
     error = failing_trigger(worker_environment, 30)
     assert error.startswith("nova: governance policy")
     assert "own.yml: min_days: Field required" in error
+
+
+def test_a_message_with_arguments_of_another_release_reaches_the_worker_and_fails_there(
+    worker: "subprocess.Popen[bytes]", settings: Settings
+) -> None:
+    """An app of Celery without Nova's tasks publishes unchecked, as another release may have."""
+    other = Celery(broker=settings.redis_dsn, backend=settings.redis_dsn, set_as_current=False)
+    result = other.send_task(
+        "nova.governance.run_governance_task", kwargs={"removed": 1}, queue="governance"
+    )
+    with pytest.raises(TypeError, match="unexpected keyword argument 'removed'"):
+        result.get(timeout=30)
