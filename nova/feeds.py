@@ -56,14 +56,15 @@ def read_feed(body: bytes, content_type: str = "") -> Items:
     headers = {"content-type": content_type} if content_type else {}
     # As a file object: feedparser would take some texts for the name of a file or a URL.
     feed = feedparser.parse(io.BytesIO(body), response_headers=headers, sanitize_html=False)
-    if not feed.version:
+    if not feed.get("version"):
         raise InputError("is neither an RSS nor an Atom feed")
+    # An entry's own `get` would warn of an `updated` that it takes from `published`.
     feed_title = _text(feed.feed.get("title"))
     return _collected(
         Item(
             title=_text(entry.get("title")) or "",
             channel=_text(entry.get("author")) or feed_title,
-            published=_moment(entry.get("published_parsed") or entry.get("updated_parsed")),
+            published=_moment(entry.get("published_parsed") or dict.get(entry, "updated_parsed")),
             views=_count((entry.get("media_statistics") or {}).get("views")),
         )
         for entry in feed.entries

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nova.errors import ConfigurationError
-from nova.settings import Settings, load_settings
+from nova.settings import Settings, load_settings, read_credential
 
 GOOD_SECRET = "c0ffee" * 8
 
@@ -194,3 +194,25 @@ def test_the_switch_for_tls_is_for_sentinels(monkeypatch: pytest.MonkeyPatch) ->
         load_settings()
     monkeypatch.setenv("REDIS_URL", "sentinel://s1,s2,s3/0")
     assert load_settings().redis_tls
+
+
+def test_a_named_credential_comes_from_the_environment_or_its_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    (tmp_path / "nova_source_key").write_text("from-file\n")
+    assert read_credential("NOVA_SOURCE_KEY").get_secret_value() == "from-file"
+    monkeypatch.setenv("NOVA_SOURCE_KEY", "from-environment")
+    assert read_credential("NOVA_SOURCE_KEY").get_secret_value() == "from-environment"
+
+
+@pytest.mark.parametrize("name", ["JWT_SECRET_KEY", "NOVA_SOURCE_../KEY", "NOVA_SOURCE_", "nova"])
+def test_a_sources_file_reaches_no_other_secret(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("JWT_SECRET_KEY", GOOD_SECRET)
+    with pytest.raises(ConfigurationError, match="its name must be NOVA_SOURCE_"):
+        read_credential(name)
+
+
+def test_an_absent_credential_says_how_to_give_it() -> None:
+    with pytest.raises(ConfigurationError, match="NOVA_SOURCE_KEY is not set.*nova_source_key"):
+        read_credential("NOVA_SOURCE_KEY")
