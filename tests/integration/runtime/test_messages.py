@@ -25,7 +25,9 @@ def app(settings: Settings) -> Celery:
         task_queues=[Queue(QUEUE)], task_default_queue=QUEUE, task_create_missing_queues=False
     )
 
-    @app.task(name="test.limited", soft_time_limit=5, time_limit=9)  # type: ignore[untyped-decorator]
+    @app.task(  # type: ignore[untyped-decorator]
+        name="test.limited", soft_time_limit=5, time_limit=9, shared=False
+    )
     def limited() -> None:
         """A task with options of its own."""
 

@@ -18,7 +18,7 @@ def make_task(settings: Settings) -> NovaTask:
     app = NovaCelery("test", settings)
     app.conf.update(**broker_connection(settings), **result_connection(settings))
 
-    @app.task(name="nova.trends.scan", bind=True)  # type: ignore[untyped-decorator]
+    @app.task(name="nova.trends.scan", bind=True, shared=False)  # type: ignore[untyped-decorator]
     def scan(self: NovaTask) -> None:
         raise UnavailableError("away")
 
