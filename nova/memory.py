@@ -38,6 +38,8 @@ MAX_KEY_BYTES = 256
 MAX_VALUE_BYTES = 64 * 1024
 #: Entries that one command writes or reads; more would keep Redis from others.
 ENTRIES_AT_A_TIME = 500
+#: Entries that one step of forgetting removes.
+FORGOTTEN_AT_A_TIME = 200
 
 
 @dataclass(frozen=True)
@@ -162,13 +164,18 @@ class Memory:
             raise _no_entry(namespace, key)
         return self._entry(namespace, key, value)
 
-    def forget_unused(self, hours: float, limit: int) -> Slice:
+    def forget_unused(self, hours: float, limit: int = FORGOTTEN_AT_A_TIME) -> Slice:
         """Remove at most `limit` entries that nobody has read or written for `hours`, oldest first.
 
-        One step in Redis, which serves nobody else meanwhile: 500 entries take a few
-        milliseconds at most. An entry that is used in the meantime stays. Call it until it
-        removes nothing.
+        One step in Redis, which serves nobody else meanwhile: of a million entries 200 take about
+        half a millisecond. An entry that is used in the meantime stays. Call it until it removes
+        nothing.
+
+        Raises:
+            ValueError: the limit is not within 1 and 1000.
         """
+        if not 1 <= limit <= 1000:
+            raise ValueError(f"limit {limit} is not within 1 and 1000")
         script = load(self._client, "forget")
         keys = [Keys.MEMORY_INDEX, Keys.memory("")]
         entries, stored_bytes = script(keys=keys, args=[hours * 3600, limit])

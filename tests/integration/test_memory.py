@@ -116,6 +116,21 @@ def test_forgetting_goes_oldest_first_and_slice_by_slice(
     assert memory.namespaces() == {}
 
 
+@pytest.mark.parametrize("limit", [0, 1001])
+def test_a_slice_that_redis_would_be_blocked_by_is_refused(memory: Memory, limit: int) -> None:
+    with pytest.raises(ValueError, match="not within 1 and 1000"):
+        memory.forget_unused(24, limit)
+
+
+def test_the_largest_slice_spans_namespaces(client: redis.Redis, memory: Memory) -> None:
+    with client.pipeline() as effects:
+        for namespace in ("trends", "governance"):
+            memory.record(effects, namespace, {str(number): number for number in range(600)})
+        effects.execute()
+    assert memory.forget_unused(-1, 1000).entries == 1000
+    assert sum(memory.namespaces().values()) == client.zcard(Keys.MEMORY_INDEX) == 200
+
+
 def test_reading_an_entry_that_is_not_there_leaves_no_trace(
     client: redis.Redis, memory: Memory
 ) -> None:

@@ -1,5 +1,6 @@
 """A small web server, and fetchers that find it under names of the internet."""
 
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,9 +21,20 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 class WebServer:
     """What is answered at each path, and what was asked: path, headers, time."""
 
-    port: int
+    server: ThreadingHTTPServer
     answers: dict[str, Answer] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, str], float]] = field(default_factory=list)
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self.server.server_port
+
+    def use_tls(self, context: ssl.SSLContext) -> None:
+        """Take TLS connections only, from now on."""
+        self.server.socket = context.wrap_socket(
+            self.server.socket, server_side=True, do_handshake_on_connect=False
+        )
 
     def url(self, path: str, host: str = "127.0.0.1") -> str:
         """Return the URL of a path."""
@@ -63,7 +75,7 @@ def web() -> Iterator[WebServer]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        found = WebServer(server.server_address[1])
+        found = WebServer(server)
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield found
