@@ -39,6 +39,18 @@ class AsynPool(asynpool.AsynPool):  # type: ignore[misc]
 
     Worker = Worker
 
+    def on_partial_read(self, job: Any, proc: Any) -> None:
+        """A child has ended that a task was sent to.
+
+        If the child did not say that it began, it may have begun all the same. Celery would send
+        the task to another child, and a poison task would start more often than is counted. Here
+        the task is lost with its child: its message goes back, and its next claim counts.
+        """
+        if not job._accepted:
+            job._ack(None, time.monotonic(), proc.pid, None)
+            self.mark_as_worker_lost(job, proc.exitcode)
+        super().on_partial_read(job, proc)
+
 
 class TaskPool(prefork.TaskPool):  # type: ignore[misc]
     """Celery's prefork pool with the children above; `worker_pool` in the configuration."""

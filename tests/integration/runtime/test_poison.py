@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from nova.runtime.claims import STARTS_ALLOWED
@@ -29,6 +30,12 @@ for task_id in sys.argv[1:]:
         print(app.AsyncResult(task_id).get(timeout=90))
     except Exception as error:
         print(type(error).__name__, error)
+"""
+#: Prints how many tasks a worker has sent to its children.
+WRITES = """
+from nova.celery_app import app
+for stats in app.control.inspect(limit=1).stats().values():
+    print(stats["pool"]["writes"]["total"])
 """
 PUBLISH = f"""
 import sys
@@ -115,6 +122,22 @@ def test_a_task_that_kills_its_process_is_given_up_and_can_be_replayed(
     assert python(GET, poison) == ["mended"]
     assert client.get(STARTS) == str(STARTS_ALLOWED + 1).encode()
     assert all_letters(client) == []
+
+
+def test_a_task_whose_child_died_before_it_said_so_has_counted_as_started(
+    client: Client, start_worker: StartWorker, python: Callable[..., list[str]]
+) -> None:
+    """The pool would send it to the next child, uncounted; it had four starts left, not five."""
+    worker = psutil.Process(start_worker(1).pid)
+    wait_until(lambda: client.exists(Keys.WORKERS))
+    [child] = worker.children()
+    child.suspend()
+    python(PUBLISH, "child", "0")
+    wait_until(lambda: python(WRITES) == ["1"])
+    child.kill()
+    letter = wait_for_letter(client)
+    assert len(letter.history) == letter.starts == STARTS_ALLOWED
+    assert client.get(STARTS) == str(STARTS_ALLOWED - 1).encode()
 
 
 def test_a_task_that_kills_its_worker_is_given_up_and_can_be_dropped(
