@@ -41,7 +41,8 @@ class CachedPage:
     def validators(self) -> dict[str, str]:
         """Headers that ask for the page only if it has changed."""
         headers = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
-        return {name: value for name, value in headers.items() if value}
+        # Servers may send what no request can hold; such a page is fetched anew each time.
+        return {name: value for name, value in headers.items() if _fits_a_header(value)}
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,10 @@ class PageCache:
         except RedisError as error:
             logger.warning("HTTP cache was not %s, going on without it: %s", what, error)
             return None
+
+
+def _fits_a_header(value: str) -> bool:
+    return bool(value) and value.isascii() and value.isprintable()
 
 
 def _parse(fields: dict[bytes, bytes]) -> CachedPage:

@@ -257,13 +257,16 @@ def _network_transports(hosts: AllowedHosts) -> TransportMaker:
 
 
 def _secret_headers(target: Target) -> dict[str, str]:
-    try:
-        return {
-            header: read_credential(name).get_secret_value()
-            for header, name in target.credentials.items()
-        }
-    except NovaError as error:
-        raise SourceError(shown_url(target.url), str(error)) from None
+    headers = {}
+    for header, name in target.credentials.items():
+        try:
+            value = read_credential(name).get_secret_value()
+        except NovaError as error:
+            raise SourceError(shown_url(target.url), str(error)) from None
+        if not (value.isascii() and value.isprintable()):
+            raise SourceError(shown_url(target.url), f"credential {name} is not one line of ASCII")
+        headers[header] = value
+    return headers
 
 
 def _fetched(answer: _Answer, page: CachedPage, *, from_cache: bool) -> Fetched:

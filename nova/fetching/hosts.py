@@ -99,7 +99,10 @@ def resolve(host: str, port: int) -> list[str]:
     Raises:
         OSError: it has none, or nobody answered.
     """
-    answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    try:
+        answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:  # a part of the name is longer than names allow
+        raise OSError(f"{host[:80]} is no name of a host") from error
     return list(dict.fromkeys(str(answer[4][0]) for answer in answers))
 
 

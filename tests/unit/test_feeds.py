@@ -40,6 +40,10 @@ def test_an_rss_feed(encoding: str) -> None:
     assert found.left_out == 1
 
 
+def test_a_charset_that_nobody_knows_does_no_harm() -> None:
+    assert read_feed(ATOM, "text/xml; charset=nonsense").items[0].title == "Cats"
+
+
 def test_an_atom_feed_as_youtube_has_it() -> None:
     assert read_feed(ATOM).items == [Item("Cats", "Cat Channel", NOON, 1234)]
 
