@@ -13,7 +13,7 @@ from nova import logs
 from nova.domains import DOMAINS
 from nova.errors import ConfigurationError
 from nova.queues import DEFAULT_QUEUE, QUEUES
-from nova.runtime import drain, heartbeat, leases, notify, pool, watchdog
+from nova.runtime import drain, handover, heartbeat, leases, notify, pool, watchdog
 from nova.runtime.app import NovaCelery
 from nova.runtime.connections import broker_connection, result_connection
 from nova.runtime.task import NovaTask
@@ -89,6 +89,7 @@ def _create_app() -> NovaCelery:
     notify.install(celery_app)
     pool.install()
     watchdog.install(celery_app)
+    handover.install(celery_app)
     celery_app.steps["consumer"].add(heartbeat.HeartbeatStep)
     return celery_app
 

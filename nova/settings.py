@@ -174,6 +174,19 @@ class Settings(BaseSettings):
         description="Most seconds that a stopping worker waits for its running tasks; as long as "
         "the time limits of its queues when unset.",
     )
+    worker_metrics_host: str = Field(
+        default="127.0.0.1",
+        alias="NOVA_WORKER_METRICS_HOST",
+        description="Address at which a worker shows its own metrics, if it has a port for it.",
+    )
+    worker_metrics_port: int | None = Field(
+        default=None,
+        alias="NOVA_WORKER_METRICS_PORT",
+        ge=1,
+        le=65535,
+        description="Port at which a worker shows its own metrics, another for each worker of a "
+        "host; none when unset. The API's `/metrics` shows all workers without it.",
+    )
     stock_parts: Annotated[frozenset[StockPart], NoDecode] = Field(
         default=frozenset(),
         alias="NOVA_STOCK_PARTS",

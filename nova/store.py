@@ -51,6 +51,16 @@ class Keys:
     #: settled (hash: entry -> mark).
     BEAT_LEADER = "nova:beat:leader"
     BEAT_SLOTS = "nova:beat:slots"
+    #: What beat did (hash): `tick`, when the leader looked last; by entry `fired:`, the last slot
+    #: and when it was published, and `missed:`, how many slots were passed over.
+    BEAT_STATE = "nova:beat:state"
+    #: What workers count: totals of the fleet (hash: what -> how many), which workers do (sorted
+    #: set: worker -> time of the last call), and totals of each (hash).
+    COUNTS = "nova:counts"
+    COUNTING_WORKERS = "nova:counts:workers"
+    WORKER_COUNTS_PREFIX = "nova:counts:worker:"
+    #: Commits of the ledger by outcome, messages of the outbox by queue, hash.
+    LEDGER_COUNTS = "nova:counts:ledger"
     METRIC_DAYS = "nova:metrics:days"
     VIDEO_DAYS = "nova:videos:days"
     WORKERS = "nova:workers"
@@ -99,6 +109,16 @@ class Keys:
     def worker(name: str) -> str:
         """Heartbeat of one worker, JSON, expires by itself."""
         return f"nova:worker:{name}"
+
+    @staticmethod
+    def worker_counts(name: str) -> str:
+        """Totals of one worker (hash: what -> how many), expire when it is gone."""
+        return f"{Keys.WORKER_COUNTS_PREFIX}{name}"
+
+    @staticmethod
+    def count_batch(process: str) -> str:
+        """Number of the last batch of counts of one process, expires by itself."""
+        return f"nova:counts:batch:{process}"
 
     @staticmethod
     def inbox(owner: str, queue: str) -> str:

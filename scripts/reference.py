@@ -15,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from nova.cli import app
+from nova.metrics import RUNTIME_BUCKETS, WAIT_BUCKETS, all_metrics
 from nova.queues import QUEUES
 from nova.schedule import SCHEDULE
 from nova.settings import Settings
@@ -52,7 +53,14 @@ def _type(annotation: Any) -> str:
         return "list"
     if choices := get_args(annotation):
         return ", ".join(choices)
-    names = {SecretStr: "secret", str: "text", int: "number", float: "number", bool: "switch", Path: "path"}
+    names = {
+        SecretStr: "secret",
+        str: "text",
+        int: "number",
+        float: "number",
+        bool: "switch",
+        Path: "path",
+    }
     return names[annotation]
 
 
@@ -127,7 +135,34 @@ def command_page() -> str:
     return _page("The nova command", "nova/cli.py", intro + _command_help(root, "nova", 2))
 
 
+def _seconds(buckets: Sequence[float]) -> str:
+    return ", ".join(f"{bound:g}" for bound in buckets)
+
+
+def metrics_page() -> str:
+    """Return the page of all metrics."""
+    rows = []
+    for metric, labels in all_metrics():
+        ending = "_total" if metric.type == "counter" else ""
+        braces = f"{{{','.join(labels)}}}" if labels else ""
+        rows.append((f"`{metric.name}{ending}{braces}`", metric.type, metric.documentation))
+    intro = [
+        "`/metrics` of the API shows all of them, of the whole fleet; "
+        "[operations](../operations.md#metrics) says how they come there and how many series there "
+        "are. `nova_api_requests_total` and `nova_api_request_duration_seconds` alone are those of "
+        "the process that answers.\n",
+    ]
+    buckets = [
+        "\n## Buckets (seconds)\n",
+        f"- `nova_task_runtime_seconds`: {_seconds(RUNTIME_BUCKETS)}",
+        f"- `nova_task_wait_seconds`, `nova_worker_wait_seconds`: {_seconds(WAIT_BUCKETS)}",
+    ]
+    table = _table(("metric", "kind", "meaning"), rows)
+    return _page("Metrics", "nova/metrics.py", intro + table + buckets)
+
+
 PAGES = {
+    "metrics.md": metrics_page,
     "settings.md": settings_page,
     "queues.md": queues_page,
     "commands.md": command_page,

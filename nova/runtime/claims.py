@@ -72,6 +72,8 @@ class ClaimedMessage:
     queue: str
     payload: bytes
     starts: int
+    #: Seconds from its publishing to its claim; None if nobody noted when it was published.
+    waited_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -232,7 +234,7 @@ class ClaimCalls:
         words = [word for command in commands for word in (len(command), *command)]
         return ScriptCall(
             name="commit",
-            keys=[f"{Keys.RUN_PREFIX}{task_id}", Keys.HELD],
+            keys=[f"{Keys.RUN_PREFIX}{task_id}", Keys.HELD, Keys.LEDGER_COUNTS],
             args=[token, slice_name, *words],
         )
 
@@ -243,9 +245,10 @@ def read_claim(answer: Iterable[Sequence[Any]]) -> tuple[list[ClaimedMessage], l
     for item in answer:
         kind, task_id, task_name, queue = (_text(word) for word in item[:4])
         if kind == "message":
-            token, payload, starts = item[4:]
+            token, payload, starts, waited = item[4:]
+            text, seconds = _text(token), float(waited) if waited else None
             claimed.append(
-                ClaimedMessage(_text(token), task_id, task_name, queue, _bytes(payload), starts)
+                ClaimedMessage(text, task_id, task_name, queue, _bytes(payload), starts, seconds)
             )
         else:
             detail = _text(item[4]) if len(item) > 4 else ""

@@ -14,6 +14,8 @@ from celery.worker.loops import asynloop
 from kombu import Connection
 
 from nova.runtime import watchdog
+from nova.runtime.counts import COUNTS
+from nova.runtime.deliveries import queue_label
 from nova.runtime.drain import TIMEOUT_SECONDS
 from nova.runtime.holdings import HOLDINGS
 from nova.settings import get_settings
@@ -25,6 +27,8 @@ logger = logging.getLogger(__name__)
 RETRY_SECONDS_FIRST, RETRY_SECONDS_STEP, RETRY_SECONDS_MOST = 0.5, 0.5, 5.0
 #: Seconds until a task that this release does not know is offered again.
 UNKNOWN_TASK_SECONDS = 30.0
+#: What it is counted as.
+UNKNOWN_TASK = "unknown"
 
 
 class NovaConnection(Connection):  # type: ignore[misc]  # kombu ships no types
@@ -131,6 +135,9 @@ class NovaConsumer(Consumer):  # type: ignore[misc]
             message.headers.get("id"),
             UNKNOWN_TASK_SECONDS,
         )
+        # Not by its name: it is in no list, and there may be many.
+        queue = queue_label((message.delivery_info or {}).get("routing_key"))
+        COUNTS.event("rejected", UNKNOWN_TASK, queue)
         HOLDINGS.postpone(message.delivery_tag, UNKNOWN_TASK_SECONDS)
 
     def apply_eta_task(self, task: Any) -> None:

@@ -15,6 +15,11 @@ OTHER_QUEUES = "direct"
 REDELIVERED_PREFIX = "redelivered:"  # as lua/sweep.lua has it
 
 
+def queue_label(queue: str | None) -> str:
+    """Return the name by which a queue is counted, so that workers' own queues are one series."""
+    return queue if queue and queue in QUEUES else OTHER_QUEUES
+
+
 class Deliveries(BaseModel):
     """What becomes of messages; by queue, with zero for each that has none."""
 
@@ -62,5 +67,5 @@ def _by_queue(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
     """Add up, so that there are no more names than queues in the table, and one."""
     sums: Counter[str] = Counter(dict.fromkeys((*QUEUES, OTHER_QUEUES), 0))
     for queue, count in counts:
-        sums[queue if queue in QUEUES else OTHER_QUEUES] += count
+        sums[queue_label(queue)] += count
     return dict(sums)

@@ -43,6 +43,10 @@ class Holdings:
         """Count the messages that take up room: those whose end Celery has not told yet."""
         return len(self._held)
 
+    def find(self, token: str) -> ClaimedMessage | None:
+        """Return a message that is held under this token, if one is."""
+        return self._held.get(token)
+
     @property
     def is_draining(self) -> bool:
         """Whether nothing more is to be claimed."""

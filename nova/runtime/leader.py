@@ -86,7 +86,8 @@ class Leader:
             redis.RedisError: Redis is away, or refused.
         """
         leads, seconds, microseconds, marks, *other = self._lead(
-            keys=[Keys.BEAT_LEADER, Keys.BEAT_SLOTS], args=[self.value, self._lease_ms]
+            keys=[Keys.BEAT_LEADER, Keys.BEAT_SLOTS, Keys.BEAT_STATE],
+            args=[self.value, self._lease_ms],
         )
         self.leads = bool(leads)
         now = EPOCH + timedelta(seconds=int(seconds), microseconds=int(microseconds))
@@ -94,17 +95,17 @@ class Leader:
             entry.decode(): mark.decode()
             for entry, mark in zip(marks[::2], marks[1::2], strict=True)
         }
-        return Look(self.leads, now, found, _leader_info(other[0]) if other else None)
+        return Look(self.leads, now, found, parse_leader(other[0]) if other else None)
 
-    def set_mark(self, entry: str, looked_at: str, mark: Mark) -> FireStatus:
-        """Settle an entry up to a time without publishing anything.
+    def set_mark(self, entry: str, looked_at: str, mark: Mark, missed: int = 0) -> FireStatus:
+        """Settle an entry up to a time without publishing anything; `missed` slots lie before it.
 
         Raises:
             redis.RedisError: Redis is away, or refused.
         """
         answer = self._fire(
-            keys=[Keys.BEAT_LEADER, Keys.BEAT_SLOTS],
-            args=[self.value, self._lease_ms, entry, looked_at, str(mark)],
+            keys=[Keys.BEAT_LEADER, Keys.BEAT_SLOTS, Keys.BEAT_STATE],
+            args=[self.value, self._lease_ms, entry, looked_at, str(mark), missed],
         )
         return _status(answer)
 
@@ -118,8 +119,11 @@ class Leader:
         published_at: datetime,
         expires_seconds: int,
         replicas: int = 0,
+        missed: int = 0,
     ) -> Fired:
         """Publish a slot and mark it, in one step, if `looked_at` is still the entry's mark.
+
+        Counts with it the `missed` slots before it, which are not published.
 
         Waits until so many replicas have both. With fewer, message and mark are still there; if the
         primary is then lost, they are lost together, and the next leader finds the slot by the
@@ -132,12 +136,14 @@ class Leader:
         keys = [
             Keys.BEAT_LEADER,
             Keys.BEAT_SLOTS,
+            Keys.BEAT_STATE,
             Keys.issued_task(message.task_id),
             message.list_key,
         ]
         arguments: list[str | int] = [
-            *(self.value, self._lease_ms, entry, looked_at, str(mark), message.payload),
-            *(message.name, message.queue, published_at.isoformat(), expires_seconds),
+            *(self.value, self._lease_ms, entry, looked_at, str(mark), missed),
+            *(message.payload, message.name, message.queue, published_at.isoformat()),
+            expires_seconds,
         ]
         if not replicas:
             return Fired(_status(self._fire(keys=keys, args=arguments)))
@@ -164,7 +170,7 @@ def read_leader(client: redis.Redis) -> LeaderInfo | None:
         redis.RedisError: Redis is away, or refused.
     """
     value = cast(bytes | None, client.get(Keys.BEAT_LEADER))
-    return None if value is None else _leader_info(value)
+    return None if value is None else parse_leader(value)
 
 
 def read_marks(client: redis.Redis) -> dict[str, datetime]:
@@ -178,7 +184,8 @@ def read_marks(client: redis.Redis) -> dict[str, datetime]:
     return {entry.decode(): Mark.parse(mark.decode()).slot for entry, mark in marks.items()}
 
 
-def _leader_info(value: bytes) -> LeaderInfo:
+def parse_leader(value: bytes) -> LeaderInfo:
+    """Read what a leader says about itself; `unknown` if it says nothing."""
     try:
         fields: dict[str, Any] = json.loads(value)
         return LeaderInfo(fields["host"], fields["pid"], fields["release"])

@@ -15,6 +15,7 @@ declared dead changes nothing, and a run that is done is not started again. For 
             return run.commit(effects, {"topics": len(topics)})
 """
 
+import time
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from celery.exceptions import Ignore
 from redis.client import Pipeline
 
 from nova.runtime.claims import RUN_EXPIRES_SECONDS, ClaimCalls, ScriptCall, Word
+from nova.runtime.deliveries import queue_label
 from nova.runtime.messages import prepare
 from nova.runtime.scripts import load
 from nova.settings import get_settings
@@ -95,7 +97,10 @@ class Run:
         effects.hset(note, "name", name)
         effects.hset(note, "queue", message.queue)
         effects.hset(note, "published_at", datetime.now(UTC).isoformat())
+        # By the clock of this host: when the commit will come Redis alone knows.
+        effects.hset(note, "queued_at", f"{time.time():.6f}")
         effects.expire(note, RUN_EXPIRES_SECONDS)
+        effects.hincrby(Keys.LEDGER_COUNTS, f"outbox|{queue_label(message.queue)}", 1)
         effects.lpush(message.list_key, message.payload)
         return task_id
 

@@ -149,12 +149,15 @@ class LeaderScheduler(beat.Scheduler):  # type: ignore[misc]  # celery ships no 
                 f"Redis was set back; if it was wrong before: redis-cli HDEL {Keys.BEAT_SLOTS} "
                 f"{name}",
             )
-        if todo.mark and self._leader.set_mark(name, looked_at, todo.mark) == "fired":
-            self._explain(name, todo)
+        if todo.mark:
+            settled = self._leader.set_mark(name, looked_at, todo.mark, todo.missed)
+            if settled == "fired":
+                self._explain(name, todo)
         give_up = time.monotonic() + LOOK_BUDGET_SECONDS
         for slot in todo.fire:
             new = Mark(slot, slots.identity)
-            if not self._fire(entry, looked_at, new, look.now):
+            missed = todo.missed if slot == todo.fire[0] else 0
+            if not self._fire(entry, looked_at, new, look.now, missed):
                 return RETRY_SECONDS
             if slot == todo.fire[0]:
                 self._explain(name, todo)
@@ -163,7 +166,9 @@ class LeaderScheduler(beat.Scheduler):  # type: ignore[misc]  # celery ships no 
             looked_at = str(new)
         return (slots.following(look.now) - look.now).total_seconds()
 
-    def _fire(self, entry: beat.ScheduleEntry, looked_at: str, mark: Mark, now: datetime) -> bool:
+    def _fire(
+        self, entry: beat.ScheduleEntry, looked_at: str, mark: Mark, now: datetime, missed: int
+    ) -> bool:
         """Publish one slot; tell whether to go on with the next."""
         assert self._leader is not None  # noqa: S101  # set up before the first tick
         task_id = slot_id(entry.name, mark.slot)
@@ -176,6 +181,7 @@ class LeaderScheduler(beat.Scheduler):  # type: ignore[misc]  # celery ships no 
             published_at=now,
             expires_seconds=RUN_EXPIRES_SECONDS,
             replicas=replicas,
+            missed=missed,
         )
         if fired.status != "fired":
             logger.info("%s is not published: %s", entry.name, fired.status)

@@ -135,6 +135,8 @@ class Plan:
     #: The oldest slot that is passed over, and why.
     passed_over: datetime | None = None
     reason: str = ""
+    #: How many slots are passed over; no more than 1,000 are counted.
+    missed: int = 0
     #: How far the mark lies ahead of the clock.
     ahead: timedelta = timedelta(0)
 
@@ -152,6 +154,10 @@ def plan(slots: Slots, mark: Mark | None, now: datetime, policy: CatchUp) -> Pla
     first = slots.following(mark.slot)
     if first > now:
         return Plan()
+    return _catch_up(slots, mark, now, policy, first)
+
+
+def _catch_up(slots: Slots, mark: Mark, now: datetime, policy: CatchUp, first: datetime) -> Plan:
     if policy == "all":
         fire = slots.between(mark.slot, now, CATCH_UP_LIMIT)
         reason = f"more than {CATCH_UP_LIMIT:,} were missed"
@@ -166,7 +172,10 @@ def plan(slots: Slots, mark: Mark | None, now: datetime, policy: CatchUp) -> Pla
     if fire and fire[0] == first:
         return Plan(fire=tuple(fire))
     settled = None if fire else Mark(now, slots.identity)
-    return Plan(fire=tuple(fire), mark=settled, passed_over=first, reason=reason)
+    until = fire[0] if fire else now
+    passed = slots.between(mark.slot, until, CATCH_UP_LIMIT + 1)
+    missed = min(len(passed) - bool(fire), CATCH_UP_LIMIT)
+    return Plan(fire=tuple(fire), mark=settled, passed_over=first, reason=reason, missed=missed)
 
 
 def _iso(moment: datetime) -> str:

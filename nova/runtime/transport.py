@@ -25,6 +25,8 @@ from nova.runtime.claims import (
     Claims,
     SetAside,
 )
+from nova.runtime.counts import COUNTS
+from nova.runtime.deliveries import queue_label
 from nova.runtime.holdings import HOLDINGS, Holdings
 from nova.runtime.ledger import TOKEN_HEADER
 from nova.runtime.publishing import PublishingChannelMixin
@@ -219,6 +221,7 @@ class ClaimingChannel(kombu_redis.Channel):  # type: ignore[misc]
     def on_set_aside(self, item: SetAside) -> None:
         """Tell about a message that was found and not taken."""
         if item.kind == "dead":
+            COUNTS.add("dead_lettered", queue_label(item.queue))
             logger.error(
                 "task %s %s goes to the dead letters of %s: %s",
                 item.task_name,

@@ -23,6 +23,7 @@ GIVEN_ELSEWHERE = {
     "NOVA_API_PORT": "the socket unit, and api_port",
     "NOVA_LOG_DIR": "the units",
     "NOVA_REDIS_USERNAME": "the template of nova.env",
+    "NOVA_WORKER_METRICS_PORT": "the template of a worker's file",
     "NOTIFY_SOCKET": "systemd",
     "LISTEN_FDS": "systemd",
     "LISTEN_PID": "systemd",

@@ -9,7 +9,8 @@
 --       10 seconds to keep a dead run, 11... the queue of each list
 --
 -- Returns a list of {kind, id, task name, queue, ...}:
---   message   token, text, starts: held from now on under the token
+--   message   token, text, starts, seconds since it was published (empty if nobody noted when):
+--             held from now on under the token
 --   done      the run is done, the copy is dropped
 --   deferred  holder: another claim runs this task, the copy comes back later
 --   dead      reason and letter: moved to the dead letters
@@ -61,7 +62,7 @@ local function claim(list, raw, queue)
     return bury(raw, queue, '', '', 'not a message', '', 0)
   end
   local id, name, run = message.id, message.name, run_prefix .. message.id
-  local state = redis.call('HMGET', run, 'done', 'holder', 'starts', 'history')
+  local state = redis.call('HMGET', run, 'done', 'holder', 'starts', 'history', 'queued_at')
   local done, holder, starts, history = state[1], state[2], tonumber(state[3] or 0), state[4]
   local is_held = holder and redis.call('HEXISTS', held, holder) == 1
   redis.call('RPOP', list)
@@ -84,7 +85,8 @@ local function claim(list, raw, queue)
       count_start(run, worker, time)
       starts = starts + 1
     end
-    table.insert(answers, {'message', id, name, queue, token, raw, starts})
+    local waited = state[5] and string.format('%.6f', time - tonumber(state[5])) or ''
+    table.insert(answers, {'message', id, name, queue, token, raw, starts, waited})
     claimed = claimed + 1
   end
 end

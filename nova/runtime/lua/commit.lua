@@ -1,26 +1,33 @@
 -- Makes effects of a run visible, if the run is still the token's: all of them, and marks the run
 -- done; or those of one slice, and marks the slice.
 --
--- KEYS  1 the run, 2 held messages
+-- KEYS  1 the run, 2 held messages, 3 how often each of these was returned (hash)
 -- ARGV  1 token, 2 name of the slice, empty for the end of the run, then the commands: number of
 --       words, words
 --
 -- Returns 'committed'; 'before' if this token has committed the same already (its answer was lost),
 -- or anybody the slice; 'stale' if the run is another's by now, or done by another. A command that
 -- Redis refuses for lack of memory is refused before anything is written.
-local run, held = KEYS[1], KEYS[2]
+local run, held, counts = KEYS[1], KEYS[2], KEYS[3]
 local token, slice = ARGV[1], ARGV[2]
 local slice_field = 'slice:' .. slice
 local state = redis.call('HMGET', run, 'holder', 'done', 'done_by', slice_field)
 local holder, done, done_by, slice_done = state[1], state[2], state[3], state[4]
+
+-- A full Redis does not take it where nothing else was written: that is no reason to fail.
+local function counted(outcome)
+  redis.pcall('HINCRBY', counts, outcome, 1)
+  return outcome
+end
+
 if done then
-  return done_by == token and 'before' or 'stale'
+  return counted(done_by == token and 'before' or 'stale')
 end
 if holder ~= token or redis.call('HEXISTS', held, token) == 0 then
-  return 'stale'
+  return counted('stale')
 end
 if slice_done then
-  return 'before'
+  return counted('before')
 end
 local i = 3
 while i <= #ARGV do
@@ -34,4 +41,4 @@ if slice == '' then
 else
   redis.call('HSET', run, slice_field, time)
 end
-return 'committed'
+return counted('committed')

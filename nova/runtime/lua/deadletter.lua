@@ -39,6 +39,7 @@ local function start_anew()
   redis.call('HSETNX', run, 'name', letter.task)
   redis.call('HSETNX', run, 'queue', letter.queue)
   redis.call('HSETNX', run, 'published_at', published_at)
+  redis.call('HSET', run, 'queued_at', string.format('%.6f', now()))
   redis.call('EXPIRE', run, run_expires)
 end
 

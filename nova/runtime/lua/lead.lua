@@ -1,11 +1,11 @@
 -- Leads, or goes on leading, if nobody else does; tells the time and the marks.
 --
--- KEYS  1 leader (string), 2 marks (hash: entry -> mark)
+-- KEYS  1 leader (string), 2 marks (hash: entry -> mark), 3 what beat did (hash)
 -- ARGV  1 who asks (JSON with a token that only this process has), 2 lease in milliseconds
 --
 -- Returns {1, seconds, microseconds, marks} to the leader, {0, seconds, microseconds, {}, leader}
 -- to others; for them nothing is changed.
-local leader, marks = KEYS[1], KEYS[2]
+local leader, marks, state = KEYS[1], KEYS[2], KEYS[3]
 local asks, lease = ARGV[1], tonumber(ARGV[2])
 local time = redis.call('TIME')
 local holder = redis.call('GET', leader)
@@ -22,4 +22,5 @@ else
   redis.call('DEL', leader)
   redis.call('SET', leader, asks, 'PX', lease)
 end
+redis.call('HSET', state, 'tick', time[1])
 return {1, time[1], time[2], redis.call('HGETALL', marks)}

@@ -19,5 +19,5 @@ if redis.call('HGET', run, 'publication') == ARGV[2] then
   return 0
 end
 redis.call('LPUSH', queue, ARGV[1])
-redis.call('HSET', run, 'publication', ARGV[2])
+redis.call('HSET', run, 'publication', ARGV[2], 'queued_at', string.format('%.6f', now()))
 return 1

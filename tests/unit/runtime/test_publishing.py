@@ -1,6 +1,7 @@
 """How a publish ends: the script and the confirmation on a real Redis, the trying by a clock."""
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -86,7 +87,10 @@ def test_what_a_run_left_stays(make_channel: Callable[..., Channel], client: red
         client.hset(run, field, value)
     make_channel()._put("analysis", message())
     wanted = left | {"publication": "first"}
-    assert client.hgetall(run) == {k.encode(): v.encode() for k, v in wanted.items()}
+    found = {str(k, "utf-8"): str(v, "utf-8") for k, v in client.hgetall(run).items()}
+    # Of the new message: by it its worker tells how long it has waited.
+    assert float(found.pop("queued_at")) == pytest.approx(time.time(), abs=5)
+    assert found == wanted
     assert client.ttl(run) == -1, "the run of a holder must not expire"
 
 
