@@ -1,7 +1,7 @@
 """Runs the benchmarks: `make bench` runs all and writes docs/benchmarks.md.
 
 python -m bench                          all, and write the page
-python -m bench governance|ingest|runtime [options]      one, and print it
+python -m bench governance|ingest|metrics|runtime [options]      one, and print it
 """
 
 import os
@@ -20,7 +20,7 @@ from scripts.local.redis_server import find_redis_server
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
 
-NAMES = ("governance", "ingest", "runtime")
+NAMES = ("governance", "ingest", "metrics", "runtime")
 
 #: Heading -> name, options, and what the numbers were asked to be.
 BENCHMARKS = {
@@ -37,6 +37,10 @@ BENCHMARKS = {
     "Runtime: where the time goes": (
         ["runtime", "--profile"],
         "Samples of the stacks while a queue is drained, in percent of each worker's CPU time.",
+    ),
+    "Metrics": (
+        ["metrics"],
+        "What counting costs a task, and what it costs to show the counts.",
     ),
     "Governance": (
         ["governance"],
