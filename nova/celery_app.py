@@ -39,6 +39,8 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "task_track_started": "transport" in settings.stock_parts,
         "worker_prefetch_multiplier": 1,
         "worker_max_tasks_per_child": 100,
+        # KiB, of the most that a process ever held.
+        "worker_max_memory_per_child": settings.worker_memory_limit_mb * 1_000_000 // 1024,
         "worker_pool": "nova.runtime.pool:TaskPool",
         # Each worker has a queue of its own, on which one can ask for its health.
         "worker_direct": True,

@@ -148,6 +148,38 @@ class Settings(BaseSettings):
         ge=1,
         description="Days to keep a report.",
     )
+    metric_retention_days: int | None = Field(
+        default=None,
+        alias="NOVA_METRIC_RETENTION_DAYS",
+        ge=1,
+        description="Days of channel metrics and of videos to keep, counted back from the newest "
+        "day that has any; all when unset.",
+    )
+    agent_memory_days: int = Field(
+        default=90,
+        alias="NOVA_AGENT_MEMORY_DAYS",
+        ge=1,
+        description="Days after which an entry of agent memory that nobody used is forgotten.",
+    )
+    cache_max_mb: int = Field(
+        default=256,
+        alias="NOVA_CACHE_MAX_MB",
+        ge=0,
+        description="Most megabytes of fetched pages to keep in Redis; the oldest go first.",
+    )
+    redis_memory_limit_mb: int | None = Field(
+        default=None,
+        alias="NOVA_REDIS_MEMORY_LIMIT_MB",
+        ge=1,
+        description="Megabytes of Redis' memory above which maintenance frees fetched pages, the "
+        "oldest first; 80 percent of Redis' maxmemory when unset, if it has one.",
+    )
+    worker_memory_limit_mb: int = Field(
+        default=512,
+        alias="NOVA_WORKER_MEMORY_LIMIT_MB",
+        ge=64,
+        description="A worker's process that ever held more megabytes is replaced after its task.",
+    )
     result_expires_hours: int = Field(
         default=24,
         alias="NOVA_RESULT_EXPIRES_HOURS",

@@ -59,10 +59,16 @@ class Keys:
     COUNTS = "nova:counts"
     COUNTING_WORKERS = "nova:counts:workers"
     WORKER_COUNTS_PREFIX = "nova:counts:worker:"
+    #: Sorted set of the tasks that were published last: task id -> when, Unix time.
+    RECENT_TASKS = "nova:tasks:recent"
+    #: Sorted set of the API's tokens that have not expired: id -> expiry, Unix time.
+    TOKENS = "nova:tokens"
     #: Commits of the ledger by outcome, messages of the outbox by queue, hash.
     LEDGER_COUNTS = "nova:counts:ledger"
     METRIC_DAYS = "nova:metrics:days"
+    METRIC_PREFIX = "nova:metrics:"
     VIDEO_DAYS = "nova:videos:days"
+    VIDEO_PREFIX = "nova:videos:"
     WORKERS = "nova:workers"
     #: Names of the workers that take no tasks until they are resumed, set.
     DRAINED = "nova:workers:drained"
@@ -76,24 +82,29 @@ class Keys:
     GOVERNANCE_STATUS = "nova:governance:status"
 
     @staticmethod
+    def staging(area: str) -> str:
+        """Prefix of the keys in which a domain, metrics or videos are put together; all expire."""
+        return f"nova:{area}:staging:"
+
+    @staticmethod
     def metric_day(day: date) -> str:
         """Hash of one day: channel id -> packed metrics."""
-        return f"nova:metrics:{day.isoformat()}"
+        return f"{Keys.METRIC_PREFIX}{day.isoformat()}"
 
     @staticmethod
     def metric_staging(ingest_id: str) -> str:
         """Hash in which a day is put together before it becomes visible."""
-        return f"nova:metrics:staging:{ingest_id}"
+        return f"{Keys.staging('metrics')}{ingest_id}"
 
     @staticmethod
     def video_day(day: date) -> str:
         """Hash of one day: source and video id -> title, channel and numbers, JSON."""
-        return f"nova:videos:{day.isoformat()}"
+        return f"{Keys.VIDEO_PREFIX}{day.isoformat()}"
 
     @staticmethod
     def video_staging(ingest_id: str) -> str:
         """Hash in which a day's videos are put together before they become visible."""
-        return f"nova:videos:staging:{ingest_id}"
+        return f"{Keys.staging('videos')}{ingest_id}"
 
     @staticmethod
     def cached_page(page_id: str) -> str:
@@ -136,9 +147,29 @@ class Keys:
         return f"celery-task-meta-{task_id}"
 
     @staticmethod
+    def group_result(group_id: str) -> str:
+        """Celery's name: the results of a group of tasks."""
+        return f"celery-taskset-meta-{group_id}"
+
+    @staticmethod
     def issued_task(task_id: str) -> str:
         """Hash of one run: what the publisher noted, who runs it, whether it is done."""
         return f"{Keys.RUN_PREFIX}{task_id}"
+
+    @staticmethod
+    def token(token_id: str) -> str:
+        """What is known of one token of the API, JSON, expires with it. Never the token itself."""
+        return f"nova:token:{token_id}"
+
+    @staticmethod
+    def revoked_token(token_id: str) -> str:
+        """Stands there when a token was revoked, until it has expired."""
+        return f"nova:token:{token_id}:revoked"
+
+    @staticmethod
+    def allowance(token_id: str) -> str:
+        """When the requests of a token are all allowed again, Unix time; expires then."""
+        return f"nova:token:{token_id}:allowance"
 
     @staticmethod
     def reports(domain: str) -> str:
@@ -163,7 +194,7 @@ class Keys:
     @staticmethod
     def governance_staging(run_id: str, part: str) -> str:
         """Where one run puts together a large key of its report before it becomes visible."""
-        return f"nova:governance:staging:{run_id}:{part}"
+        return f"{Keys.staging('governance')}{run_id}:{part}"
 
 
 def connect(settings: Settings, timeout_seconds: float = SOCKET_TIMEOUT_SECONDS) -> redis.Redis:
