@@ -36,12 +36,14 @@ def remember(
     """
     key = Keys.issued_task(task_id)
     note = {"name": name, "queue": queue, "published_at": datetime.now(UTC).isoformat()}
-    # What a running or finished task left there stays, with the time for which it stays.
-    if not client.exists(key):
-        with client.pipeline() as pipe:
+    left = client.ttl(key)  # -2: there is no note, -1: the run is held and has no end
+    with client.pipeline() as pipe:
+        # What a running or finished task left there stays.
+        if left == -2:
             pipe.hset(key, mapping=note)  # type: ignore[arg-type]
+        if left != -1 and left < expires_seconds:
             pipe.expire(key, expires_seconds)
-            pipe.execute()
+        pipe.execute()
 
 
 def find_issued(client: redis.Redis, task_id: str) -> IssuedTask | None:

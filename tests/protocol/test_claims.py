@@ -1,16 +1,22 @@
 """Drives the real scripts of claims and effects on a real Redis, in any order of events.
 
-A hypothesis state machine publishes, claims, commits, settles, crashes and freezes workers, lets
-time pass, takes Redis away and fails over to a replica that lags. After every step nothing that
-was acknowledged may be in no place, no effect may have happened twice, and no stale token may have
-changed anything. At the end everything must still come to its end.
+A hypothesis state machine publishes, claims, commits, stores results, settles, gives up, crashes
+and freezes workers, lets time pass, takes Redis away and fails over to a replica that lags. After
+every step nothing that was acknowledged may be in no place, no effect may have happened twice, no
+success may have been taken back, nothing may be forgotten before its time, and no stale token may
+have changed anything. At the end everything must still come to its end.
 """
 
 import json
+from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
+import pytest
 import redis
+from celery import Celery, states
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -21,9 +27,12 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from kombu import Connection
 
 from nova.runtime.claims import (
+    DONE_EXPIRES_SECONDS,
     PRIORITY_SUFFIXES,
+    RUN_EXPIRES_SECONDS,
     STARTS_ALLOWED,
     ClaimCalls,
     ClaimedMessage,
@@ -32,7 +41,16 @@ from nova.runtime.claims import (
     Owner,
     Settlement,
 )
-from nova.runtime.deadletters import all_letters, drop, replay
+from nova.runtime.deadletters import (
+    DeadLetter,
+    _tell,
+    all_letters,
+    drop,
+    replay,
+    tell_failures,
+)
+from nova.runtime.publishing import PUBLICATION_HEADER
+from nova.runtime.transport import Transport
 from nova.store import Keys
 
 QUEUES = ("trends", 'a "direct" queue@host.dq2')
@@ -42,17 +60,36 @@ WORKERS = 3
 #: Of what stands in Redis, the times by its clock. To shift them back is to let time pass.
 TIMES_IN_SETS = (Keys.HELD_INDEX, Keys.INBOXES)
 TIMES_IN_SWEEP = ("seen", "swept", "not_before")
+#: Of real seconds, what one example takes at most.
+EXAMPLE_SECONDS = 600
+#: What a run may say about itself.
+SAID = {
+    states.SUCCESS: "fine",
+    states.FAILURE: RuntimeError("failed"),
+    states.RETRY: RuntimeError("later"),
+}
 
 
-def message(task_id: str, tag: str, *, eta: bool = False) -> bytes:
-    """A message in kombu's wire form, with text that a careless script would trip over."""
+def message(task_id: str, tag: str, *, eta: bool = False) -> dict[str, Any]:
+    """A message as kombu has it, with text that a careless script would trip over."""
     headers = {"id": task_id, "task": "nova.trends.scan", "stamps": ["a", "", "b"], "group": []}
     if eta:
         headers["eta"] = "2030-01-01T00:00:00+00:00"
-    text = json.dumps(
-        {"headers": headers, "properties": {"delivery_tag": tag}}, separators=(",", ":")
-    )
-    return text.encode()
+    return {"headers": headers, "properties": {"delivery_tag": tag}}
+
+
+def packed(message: dict[str, Any]) -> bytes:
+    """The text of a message in a queue."""
+    return json.dumps(message, separators=(",", ":")).encode()
+
+
+#: Who stands among the claims and is none of Nova's: a stock worker's claim, and members of the
+#: index that no message belongs to.
+STOCK_TAG = b"0f8fad5b-d9cb-469f-a165-70867728950e"
+STOCK_CLAIM = b"[" + packed(message("stock", "stock")) + b',"trends","trends"]'
+GARBAGE = (b"garbage", b"\xff\x00", b'nov:["')
+#: Looks like Nova's; the sweep may take it for a claim whose message is gone.
+LEFT_OVER = b"nova:w0@host:00000000:0.0"
 
 
 @dataclass
@@ -68,24 +105,64 @@ class Worker:
 
 @dataclass
 class Backup:
-    """What a replica has, and what publishers and the machine knew at that moment."""
+    """What a replica has, and what the machine knew at that moment."""
 
     keys: dict[bytes, bytes]
-    acknowledged: set[str]
+    milliseconds_left: dict[bytes, int]
+    known: "Known"
+
+
+@dataclass
+class Known:
+    """What must be so on the history that Redis has."""
+
+    acknowledged: set[str] = field(default_factory=set)
+    #: The last publication of each task that Nova published.
+    publications: dict[str, str] = field(default_factory=dict)
+    #: Letters whose failure is to be told, by task; results of tasks that succeeded.
+    untold: dict[str, str] = field(default_factory=dict)
+    successes: dict[str, bytes] = field(default_factory=dict)
+
+
+@dataclass
+class RunSeen:
+    """What stands in Redis about one task."""
+
+    fields: dict[bytes, bytes]
+    seconds_left: int
+    effects: int
+    result: bytes | None
+    result_seconds_left: int
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is done, dropped included."""
+        return b"done" in self.fields
+
+    @property
+    def is_dropped(self) -> bool:
+        """Whether an operator ended it."""
+        return b" dropped" in self.fields.get(b"done", b"")
 
 
 class ClaimMachine(RuleBasedStateMachine):
-    """The events. `client` is set by the test."""
+    """The events. The test sets `client`, `app`, and `channel`, on which Nova publishes."""
 
     #: The answers of redis-py are typed for two protocols at once, which helps nobody here.
     client: Any
+    app: Celery
+    channel: Any
 
     def __init__(self) -> None:
         super().__init__()
         self.client.flushdb()
+        self.client.hset(Keys.HELD, STOCK_TAG, STOCK_CLAIM)
+        self.client.zadd(Keys.HELD_INDEX, dict.fromkeys([STOCK_TAG, *GARBAGE, LEFT_OVER], 1))
         self.workers = [self.new_worker(number) for number in range(WORKERS)]
         self.dead: list[Worker] = []
-        self.acknowledged: set[str] = set()
+        self.known = Known()
+        #: Failures to be told, as some worker read them that is slow to tell.
+        self.looked_at: dict[bytes, bytes] = {}
         self.published = 0
         self.backup = self.take_backup()
 
@@ -93,8 +170,17 @@ class ClaimMachine(RuleBasedStateMachine):
         return Worker(Claims(self.client, Owner(f"w{number}@host")))
 
     def take_backup(self) -> Backup:
-        keys = {key: self.client.dump(key) for key in self.client.scan_iter()}
-        return Backup(keys, set(self.acknowledged))
+        keys = self.client.keys()
+        with self.client.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.dump(key)
+                pipe.pttl(key)
+            answers = pipe.execute()
+        values, left = answers[::2], answers[1::2]
+        known = deepcopy(self.known)
+        return Backup(
+            dict(zip(keys, values, strict=True)), dict(zip(keys, left, strict=True)), known
+        )
 
     @initialize()
     def somebody_sweeps(self) -> None:
@@ -103,25 +189,53 @@ class ClaimMachine(RuleBasedStateMachine):
 
     # --- Events
 
-    @rule(queue=st.sampled_from(QUEUES), eta=st.booleans(), confirmed=st.booleans())
-    def publish(self, queue: str, eta: bool, confirmed: bool) -> None:
-        """A confirmed publish has waited for the replica."""
+    @rule(
+        queue=st.sampled_from(QUEUES),
+        eta=st.booleans(),
+        confirmed=st.booleans(),
+        is_stock=st.booleans(),
+    )
+    def publish(self, queue: str, eta: bool, confirmed: bool, is_stock: bool) -> None:
+        """A confirmed publish has waited for the replica. A stock client leaves no note."""
         self.published += 1
         task_id = f"task-{self.published}"
-        self.client.lpush(queue, message(task_id, f"tag-{self.published}", eta=eta))
+        self.push(queue, message(task_id, f"first-{task_id}", eta=eta), is_stock=is_stock)
         self.acknowledge(task_id, confirmed)
 
     @precondition(lambda self: self.published)
-    @rule(queue=st.sampled_from(QUEUES), confirmed=st.booleans(), data=st.data())
-    def publish_again(self, queue: str, confirmed: bool, data: st.DataObject) -> None:
-        """The publisher did not learn that its publish succeeded, and repeats it."""
-        number = data.draw(st.integers(1, self.published))
-        tag = f"again-{number}-{data.draw(st.integers(0, 2))}"
-        self.client.lpush(queue, message(f"task-{number}", tag))
-        self.acknowledge(f"task-{number}", confirmed)
+    @rule(
+        queue=st.sampled_from(QUEUES),
+        confirmed=st.booleans(),
+        is_stock=st.booleans(),
+        data=st.data(),
+    )
+    def publish_again(
+        self, queue: str, confirmed: bool, is_stock: bool, data: st.DataObject
+    ) -> None:
+        """Somebody publishes a task again, or did not learn that its publish succeeded."""
+        task_id = f"task-{data.draw(st.integers(1, self.published))}"
+        which = data.draw(st.sampled_from(["first", "second", "third"]))
+        self.push(queue, message(task_id, f"{which}-{task_id}"), is_stock=is_stock)
+        self.acknowledge(task_id, confirmed)
+
+    def push(self, queue: str, message: dict[str, Any], *, is_stock: bool = True) -> None:
+        """Publish as a stock client does, or as Nova does: each publication once, with a note."""
+        if is_stock:
+            self.client.lpush(queue, packed(message))
+            return
+        task_id, publication = message["headers"]["id"], message["properties"]["delivery_tag"]
+        message["headers"][PUBLICATION_HEADER] = publication
+        before = self.client.llen(queue)
+        self.channel._put(queue, message)
+        is_repeated = self.known.publications.get(task_id) == publication
+        assert self.client.llen(queue) - before == (0 if is_repeated else 1)
+        self.known.publications[task_id] = publication
+        if not is_repeated and not self.holder(task_id):
+            left = self.client.ttl(self.run_key(task_id))
+            assert left > RUN_EXPIRES_SECONDS - EXAMPLE_SECONDS, "forgotten before its message"
 
     def acknowledge(self, task_id: str, confirmed: bool) -> None:
-        self.acknowledged.add(task_id)
+        self.known.acknowledged.add(task_id)
         if confirmed:
             self.backup = self.take_backup()
 
@@ -136,8 +250,11 @@ class ClaimMachine(RuleBasedStateMachine):
             return
         items = [item for other in self.workers + self.dead for item in other.held.values()]
         running = {item.task_id for item in items if self.is_current(item)}
-        claimed, _ = worker.claims.claim(queues, wanted)
+        claimed, set_aside = worker.claims.claim(queues, wanted)
         assert len(claimed) <= wanted
+        for aside in set_aside:
+            if aside.kind == "dead":
+                self.known.untold[aside.task_id] = aside.detail.rpartition(" ")[2]
         worker.held |= {item.token: item for item in claimed}
         for item in claimed:
             assert item.starts <= STARTS_ALLOWED
@@ -206,6 +323,22 @@ class ClaimMachine(RuleBasedStateMachine):
         effect = ["INCR", f"effect:{item.task_id}"]
         assert worker.claims.commit(item.token, item.task_id, [effect]) == expected
 
+    @rule(data=st.data(), said=st.lists(st.sampled_from(sorted(SAID)), min_size=1, max_size=2))
+    def store_result(self, data: st.DataObject, said: list[str]) -> None:
+        """A run says how it stands: that of a holder, or of one that lost its claim."""
+        _, item = self.draw_claim(data)
+        if item is not None:
+            for state in said:
+                self.store_and_check(item.task_id, state)
+
+    def store_and_check(self, task_id: str, state: str) -> None:
+        self.app.backend.store_result(task_id, SAID[state], state)
+        if task_id not in self.known.successes:
+            stored = self.client.get(Keys.result(task_id))
+            assert json.loads(stored)["status"] == state
+            if state == states.SUCCESS:
+                self.known.successes[task_id] = stored
+
     @rule(
         data=st.data(),
         outcome=st.sampled_from([outcome for outcome in Outcome if outcome is not Outcome.RELEASE]),
@@ -227,6 +360,7 @@ class ClaimMachine(RuleBasedStateMachine):
             self.claim(number, list(QUEUES), wanted=3)
             for item in list(worker.held.values()):
                 self.commit_and_check(worker, item)
+                self.store_and_check(item.task_id, states.SUCCESS)
                 self.settle_and_check(worker, item, Outcome.DONE)
 
     @rule(number=st.integers(0, WORKERS - 1), queue=st.sampled_from(QUEUES))
@@ -258,61 +392,108 @@ class ClaimMachine(RuleBasedStateMachine):
             self.client.lmove(queue, worker.claims.owner.inbox(queue), "RIGHT", "LEFT")
             worker.waiting.discard(queue)
 
-    @rule(number=st.integers(0, WORKERS - 1), queue=st.sampled_from(QUEUES))
-    def children_die_again_and_again(self, number: int, queue: str) -> None:
-        """A task kills its process whenever it starts."""
+    @rule(
+        number=st.integers(0, WORKERS - 1),
+        queue=st.sampled_from(QUEUES),
+        state=st.sampled_from([None, *sorted(SAID)]),
+    )
+    def children_die_again_and_again(self, number: int, queue: str, state: str | None) -> None:
+        """A task kills its process whenever it starts, perhaps after it has stored a result."""
         for _ in range(STARTS_ALLOWED + 1):
             self.claim(number, [queue], wanted=1)
             for item in list(self.workers[number].held.values()):
                 if not self.workers[number].is_frozen:
+                    if state is not None:
+                        self.store_and_check(item.task_id, state)
                     self.settle_and_check(self.workers[number], item, Outcome.REQUEUE)
 
     @rule(number=st.integers(0, WORKERS - 1), queue=st.sampled_from(QUEUES))
     def die_in_two_copies(self, number: int, queue: str) -> None:
         """A task and its copy are given up one after the other."""
-        self.publish(queue, eta=False, confirmed=False)
-        task_id = f"task-{self.published}"
-        self.children_die_again_and_again(number, queue)
-        self.client.lpush(queue, message(task_id, f"copy-{self.published}"))
-        self.children_die_again_and_again(number, queue)
+        self.publish(queue, eta=False, confirmed=False, is_stock=False)
+        self.children_die_again_and_again(number, queue, state=None)
+        self.push(queue, message(f"task-{self.published}", f"copy-{self.published}"))
+        self.children_die_again_and_again(number, queue, state=None)
 
     @rule(data=st.data(), is_replay=st.booleans())
     def somebody_reads_a_dead_letter(self, data: st.DataObject, is_replay: bool) -> None:
         """An operator replays or drops one, perhaps a copy of a task that runs or is done."""
         letters = all_letters(self.client)
-        if not letters:
-            return
-        letter = data.draw(st.sampled_from(letters))
+        if letters:
+            self.act_and_check(data.draw(st.sampled_from(letters)), is_replay)
+
+    @rule(
+        number=st.integers(0, WORKERS - 1), queue=st.sampled_from(QUEUES), is_replay=st.booleans()
+    )
+    def act_while_a_worker_tells(self, number: int, queue: str, is_replay: bool) -> None:
+        """An operator is faster than the worker that has read of the failure."""
+        self.publish(queue, eta=False, confirmed=False, is_stock=True)
+        self.children_die_again_and_again(number, queue, state=None)
+        self.look_for_untold_failures()
+        for letter in all_letters(self.client):
+            if letter.task_id == f"task-{self.published}":
+                self.act_and_check(letter, is_replay)
+        self.tell_failures(is_late=True)
+        self.tell_failures(is_late=True)
+
+    def act_and_check(self, letter: DeadLetter, is_replay: bool) -> None:
         task_id = letter.task_id
         was_dropped = self.is_dropped(task_id)
         was_over = self.is_done(task_id) and not was_dropped
         was_dead = self.starts(task_id) >= STARTS_ALLOWED
-        runs_before = self.running(task_id)
+        held_by = self.holder(task_id)
         (replay if is_replay else drop)(self.client, letter)
         assert letter.id not in {other.id for other in all_letters(self.client)}
-        assert self.running(task_id) == runs_before, "a run was cut off"
+        assert self.holder(task_id) == held_by, "a run was cut off"
         assert (self.is_done(task_id) and not self.is_dropped(task_id)) == was_over
-        if is_replay and not runs_before and not was_over:
+        if is_replay and not held_by and not was_over:
             assert not self.is_done(task_id)
             assert not self.starts(task_id)
+            assert not self.client.exists(Keys.result(task_id))
+            self.known.untold.pop(task_id, None)
+            self.known.successes.pop(task_id, None)
+        if is_replay and not held_by:
+            left = self.client.ttl(self.run_key(task_id))
+            assert left > RUN_EXPIRES_SECONDS - EXAMPLE_SECONDS, "forgotten before its message"
         if not is_replay and not was_dead:
             assert self.is_dropped(task_id) == was_dropped, "a run that lives was dropped"
 
-    def starts(self, task_id: str) -> int:
-        return int(self.client.hget(self.run_key(task_id), "starts") or 0)
+    @rule()
+    def look_for_untold_failures(self) -> None:
+        """A worker reads whose failure is to be told, and is slow to tell it."""
+        self.looked_at = self.client.hgetall(Keys.UNTOLD_FAILURES)
 
-    def running(self, task_id: str) -> set[str]:
-        """Tokens that the task runs under; there is one at most."""
-        items = [item for worker in self.workers + self.dead for item in worker.held.values()]
-        return {i.token for i in items if i.task_id == task_id and self.is_current(i)}
+    @rule(is_late=st.booleans())
+    def tell_failures(self, is_late: bool) -> None:
+        """Some worker tells what it reads, or what it has read at some time before."""
+        notes = self.looked_at if is_late else self.client.hgetall(Keys.UNTOLD_FAILURES)
+        for task_id, note in notes.items():
+            self.tell_and_check(task_id.decode(), note)
 
-    @rule(data=st.data())
-    def retry(self, data: st.DataObject) -> None:
+    def tell_and_check(self, task_id: str, note: bytes) -> None:
+        """The failure of a letter is told once, and neither after a replay nor over a success."""
+        letter_id = note.decode().split()[0]
+        is_untold = self.known.untold.get(task_id) == letter_id
+        before = self.client.get(Keys.result(task_id))
+        told = _tell(self.client, self.app, task_id, note)
+        after = self.client.get(Keys.result(task_id))
+        assert told == (is_untold and task_id not in self.known.successes)
+        if told:
+            assert json.loads(after)["status"] == states.FAILURE
+            assert letter_id in after.decode()
+        else:
+            assert after == before
+        if is_untold:
+            del self.known.untold[task_id]
+
+    @rule(data=st.data(), is_stock=st.booleans())
+    def retry(self, data: st.DataObject, is_stock: bool) -> None:
         """A task publishes itself again, then its claim ends without the run being done."""
         worker, item = self.draw_claim(data)
         if item is None or not self.is_current(item):
             return
-        self.client.lpush(item.queue, message(item.task_id, f"retry-{item.token}", eta=True))
+        again = message(item.task_id, f"retry-{item.token}", eta=True)
+        self.push(item.queue, again, is_stock=is_stock)
         self.settle_and_check(worker, item, Outcome.RELEASE)
 
     def settle_and_check(self, worker: Worker, item: ClaimedMessage, outcome: Outcome) -> None:
@@ -370,28 +551,64 @@ class ClaimMachine(RuleBasedStateMachine):
         for worker in self.workers + self.dead:
             worker.waiting.clear()
         self.client.flushdb()
-        for key, value in self.backup.keys.items():
-            self.client.restore(key, 0, value)
-        self.acknowledged = set(self.backup.acknowledged)
+        with self.client.pipeline(transaction=False) as pipe:
+            for key, value in self.backup.keys.items():
+                pipe.restore(key, max(0, self.backup.milliseconds_left[key]), value)
+            pipe.execute()
+        self.known = deepcopy(self.backup.known)
 
     # --- What always holds
 
     @invariant()
     def nothing_acknowledged_is_in_no_place(self) -> None:
-        in_place = self.ids_in_place()
-        for task_id in self.acknowledged:
-            assert self.is_done(task_id) or task_id in in_place, f"{task_id} is lost"
+        in_place, runs = self.ids_in_place(), self.runs()
+        for task_id in self.known.acknowledged:
+            assert runs[task_id].is_done or task_id in in_place, f"{task_id} is lost"
 
     @invariant()
     def no_effect_happened_twice(self) -> None:
-        for number in range(1, self.published + 1):
-            task_id = f"task-{number}"
-            effects = int(self.client.get(f"effect:{task_id}") or 0)
-            assert effects == int(self.is_done(task_id) and not self.is_dropped(task_id)), task_id
+        for task_id, run in self.runs().items():
+            assert run.effects == int(run.is_done and not run.is_dropped), task_id
 
     @invariant()
     def every_held_message_will_be_looked_at(self) -> None:
-        assert set(self.client.hkeys(Keys.HELD)) == set(self.client.zrange(Keys.HELD_INDEX, 0, -1))
+        held = set(self.client.hkeys(Keys.HELD))
+        index = set(self.client.zrange(Keys.HELD_INDEX, 0, -1))
+        assert held - {STOCK_TAG} == index - {STOCK_TAG, *GARBAGE, LEFT_OVER}
+
+    @invariant()
+    def strangers_stay(self) -> None:
+        assert self.client.hget(Keys.HELD, STOCK_TAG) == STOCK_CLAIM
+        assert None not in self.client.zmscore(Keys.HELD_INDEX, [STOCK_TAG, *GARBAGE])
+
+    @invariant()
+    def a_success_stays(self) -> None:
+        runs = self.runs()
+        for task_id, result in self.known.successes.items():
+            assert runs[task_id].result == result, f"the success of {task_id} was taken back"
+
+    @invariant()
+    def every_failure_waits_to_be_told(self) -> None:
+        notes = self.client.hgetall(Keys.UNTOLD_FAILURES).items()
+        assert {key.decode(): note.split()[0].decode() for key, note in notes} == self.known.untold
+
+    @invariant()
+    def runs_are_remembered_as_long_as_promised(self) -> None:
+        """A run that is held has no end; docs/delivery-protocol.md says for how long others are."""
+        held = set(self.client.hkeys(Keys.HELD))
+        for task_id, run in self.runs().items():
+            if task_id in self.known.publications:
+                assert run.fields.keys() >= {b"name", b"queue", b"published_at"}, task_id
+            if run.fields.get(b"holder") in held:
+                assert run.seconds_left == -1, task_id
+            elif run.fields:
+                least = DONE_EXPIRES_SECONDS if run.is_done else RUN_EXPIRES_SECONDS
+                assert least - EXAMPLE_SECONDS < run.seconds_left <= RUN_EXPIRES_SECONDS, task_id
+
+    @invariant()
+    def results_expire(self) -> None:
+        for task_id, run in self.runs().items():
+            assert run.result is None or run.result_seconds_left > 0, task_id
 
     def teardown(self) -> None:
         """However it was left: one healthy worker brings everything to its end."""
@@ -400,15 +617,17 @@ class ClaimMachine(RuleBasedStateMachine):
         for _ in range(40):
             self.let_pass(RENEW, renewing=[worker])
             claimed, _ = worker.claims.claim(QUEUES, wanted=10)
+            tell_failures(self.client, self.app)
             for item in claimed:
                 worker.claims.commit(item.token, item.task_id, [["INCR", f"effect:{item.task_id}"]])
                 assert worker.claims.settle(
                     Settlement(item.token, item.task_id, Outcome.DONE, "ok")
                 )
         dead = self.ids_in_dead_letters()
-        for task_id in self.acknowledged:
+        for task_id in self.known.acknowledged:
             assert self.is_done(task_id) or task_id in dead, f"{task_id} never came to its end"
-        assert self.client.hlen(Keys.HELD) == 0
+        assert self.client.hkeys(Keys.HELD) == [STOCK_TAG]
+        assert not self.client.exists(Keys.UNTOLD_FAILURES)
 
     # --- Help
 
@@ -426,10 +645,34 @@ class ClaimMachine(RuleBasedStateMachine):
     def is_dropped(self, task_id: str) -> bool:
         return b" dropped" in (self.client.hget(self.run_key(task_id), "done") or b"")
 
+    def starts(self, task_id: str) -> int:
+        return int(self.client.hget(self.run_key(task_id), "starts") or 0)
+
+    def holder(self, task_id: str) -> bytes | None:
+        """The token of the live claim on a run."""
+        token = self.client.hget(self.run_key(task_id), "holder")
+        is_held = token is not None and self.client.hexists(Keys.HELD, token)
+        return token if is_held else None
+
     def is_current(self, item: ClaimedMessage) -> bool:
-        holder = self.client.hget(self.run_key(item.task_id), "holder")
-        is_held = bool(self.client.hexists(Keys.HELD, item.token))
-        return holder == item.token.encode() and is_held
+        return self.holder(item.task_id) == item.token.encode()
+
+    def runs(self) -> dict[str, RunSeen]:
+        """All that was ever published, read in one round trip."""
+        task_ids = [f"task-{number}" for number in range(1, self.published + 1)]
+        with self.client.pipeline(transaction=False) as pipe:
+            for task_id in task_ids:
+                pipe.hgetall(self.run_key(task_id))
+                pipe.ttl(self.run_key(task_id))
+                pipe.get(f"effect:{task_id}")
+                pipe.get(Keys.result(task_id))
+                pipe.ttl(Keys.result(task_id))
+            answers = iter(pipe.execute())
+        seen = {}
+        for task_id in task_ids:
+            fields, left, effects, result, result_left = islice(answers, 5)
+            seen[task_id] = RunSeen(fields, left, int(effects or 0), result, result_left)
+        return seen
 
     def renew(self, worker: Worker) -> None:
         owner = worker.claims.owner
@@ -472,9 +715,25 @@ class ClaimMachine(RuleBasedStateMachine):
         return {json.loads(letter)["task_id"] for letter in letters}
 
 
-def test_claims_keep_the_promise_in_any_order_of_events(client: redis.Redis) -> None:
+@pytest.fixture
+def channel(client: redis.Redis, redis_url: str) -> Iterator[Any]:
+    """A channel of Nova, to publish on."""
+    options = {"wait_replicas": 0, "run_expires_seconds": RUN_EXPIRES_SECONDS}
+    with Connection(redis_url, transport=Transport, transport_options=options) as connection:
+        yield connection.channel()
+
+
+@pytest.fixture
+def app(redis_url: str) -> Celery:
+    """An app that stores its results as Nova does."""
+    return Celery(backend=f"nova.runtime.results:RedisBackend+{redis_url}", set_as_current=False)
+
+
+def test_claims_keep_the_promise_in_any_order_of_events(
+    client: redis.Redis, app: Celery, channel: Any
+) -> None:
     """Thousands of events in random order on the real scripts; the invariants hold throughout."""
-    machine = type("Machine", (ClaimMachine,), {"client": client})
+    machine = type("Machine", (ClaimMachine,), {"client": client, "app": app, "channel": channel})
     run_state_machine_as_test(
         machine,
         settings=settings(

@@ -40,6 +40,7 @@ START = datetime(2026, 1, 1, 2, 0, 30, tzinfo=UTC)
 SLOTS = Slots(interval(PERIOD))
 #: Leases end when the machine says so, and not while it is at work.
 LONG_LEASE_SECONDS = 3600.0
+RUN_EXPIRES_SECONDS = 3600
 BEATS = 3
 
 Contents = dict[bytes, bytes]
@@ -154,9 +155,14 @@ class SlotMachine(RuleBasedStateMachine):
         fired = beat.leader.fire(
             *(ENTRY, beat.looked_at, new, message),
             published_at=beat.look.now,
-            expires_seconds=3600,
+            expires_seconds=RUN_EXPIRES_SECONDS,
         )
         beat.looked_at = str(new)
+        if fired.status == "fired":
+            run = Keys.issued_task(task_id)
+            assert self.history()[-1] == task_id, "marked and not published"
+            assert self.client.hget(run, "name") == b"tests.slot"
+            assert 0 < self.client.ttl(run) <= RUN_EXPIRES_SECONDS
         return fired.status
 
     def settle(self, beat: Beat) -> str:

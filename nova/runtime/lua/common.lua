@@ -60,6 +60,45 @@ local function identify(raw)
   return {id = id, name = name, eta = type(headers.eta) == 'string'}
 end
 
+-- Lets a run be remembered for at least so many seconds; `left` is how many it has (TTL: -2 if there
+-- is no run yet). One that is held has no end, which is -1, and gets none.
+local function keep_run(run, left, seconds)
+  if left ~= -1 and left < tonumber(seconds) then
+    redis.call('EXPIRE', run, seconds)
+  end
+end
+
+-- Leaves the publisher's note of a run, pushes its message and notes since when it waits. What a
+-- running or finished task left there stays, and is remembered for as long as the message may wait.
+--
+-- Unlike what takes messages out, this is refused at the memory limit, by its first write. It reads
+-- first: if a key holds something else, nothing has been written.
+local function push_with_note(run, list, raw, name, queue, published_at, run_expires)
+  local left = redis.call('TTL', run)
+  local is_noted = redis.call('HEXISTS', run, 'name') == 1
+  redis.call('LLEN', list)
+  if not is_noted then
+    redis.call('HSET', run, 'name', name, 'queue', queue, 'published_at', published_at)
+  end
+  redis.call('LPUSH', list, raw)
+  redis.call('HSET', run, 'queued_at', string.format('%.6f', now()))
+  keep_run(run, left, run_expires)
+end
+
+-- Whether the stored result of a task says that it has succeeded. That stays: what a copy of the
+-- task has to say afterwards does not count.
+local function has_succeeded(result)
+  local is_json, meta = pcall(cjson.decode, redis.call('GET', result) or '')
+  return is_json and type(meta) == 'table' and meta.status == 'SUCCESS'
+end
+
+-- Takes note of a task that is published, and forgets the oldest. One that is published again, such
+-- as a retry, keeps its place.
+local function note_recent(recent, task_id, time, keep)
+  redis.call('ZADD', recent, 'NX', time, task_id)
+  redis.call('ZREMRANGEBYRANK', recent, 0, -keep - 1)
+end
+
 -- A start is counted when a task is about to run: at the claim, or when its ETA has come.
 local function count_start(run, worker, time)
   local history = redis.call('HGET', run, 'history') or ''

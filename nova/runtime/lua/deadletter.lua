@@ -44,7 +44,10 @@ local function start_anew()
 end
 
 if action == 'replay' then
-  if not (is_over or is_held) then
+  if is_over or is_held then
+    -- For as long as the message may wait.
+    keep_run(run, redis.call('TTL', run), run_expires)
+  else
     start_anew()
   end
   redis.call('LPUSH', queue, letter.message)

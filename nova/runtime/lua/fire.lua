@@ -1,9 +1,10 @@
 -- Publishes one slot and marks it, if the caller leads and the mark is the one that it looked at.
 --
--- KEYS  1 leader, 2 marks, 3 what beat did, and with a message: 4 its run, 5 the list to publish to
+-- KEYS  1 leader, 2 marks, 3 what beat did, and with a message: 4 its run, 5 the list to publish to,
+--       6 tasks that were published last (sorted set: task id -> time)
 -- ARGV  1 who asks, 2 lease in milliseconds, 3 entry, 4 the mark that was looked at, empty for none,
 --       5 the new mark, 6 slots that are passed over with it, and with a message: 7 message,
---       8 task name, 9 queue, 10 published at, 11 seconds to keep the run
+--       8 task name, 9 queue, 10 published at, 11 seconds to keep the run while its message waits
 --
 -- Returns 'fired'; 'not leader'; 'moved' when the mark is another one by now, which is so when the
 -- slot was published before: a mark begins with its slot's time and only ever grows.
@@ -24,14 +25,9 @@ if mark ~= looked_at or slot > new_slot or (list and slot == new_slot) then
 end
 if list then
   -- The mark last: if a key holds something else, the script ends before.
-  local time = string.format('%.6f', now())
-  if redis.call('EXISTS', run) == 0 then
-    redis.call('HSET', run, 'name', ARGV[8], 'queue', ARGV[9], 'published_at', ARGV[10],
-      'queued_at', time)
-    redis.call('EXPIRE', run, ARGV[11])
-  end
-  redis.call('LPUSH', list, ARGV[7])
-  redis.call('HSET', state, 'fired:' .. entry, new_slot .. ' ' .. time)
+  local raw, name, queue, published_at, run_expires = unpack(ARGV, 7)
+  push_with_note(run, list, raw, name, queue, published_at, run_expires)
+  redis.call('HSET', state, 'fired:' .. entry, string.format('%s %.6f', new_slot, now()))
 end
 if missed > 0 then
   redis.call('HINCRBY', state, 'missed:' .. entry, missed)

@@ -1,5 +1,4 @@
--- Stores the state of a task, and tells who waits for it. A success stays: what a copy of the task
--- has to say afterwards does not count.
+-- Stores the state of a task, and tells who waits for it, unless it has succeeded before.
 --
 -- KEYS  1 result
 -- ARGV  1 the state, JSON, 2 seconds to keep it
@@ -8,12 +7,8 @@
 --
 -- Returns 1 if it was stored.
 local key, state, expires = KEYS[1], ARGV[1], ARGV[2]
-local stored = redis.call('GET', key)
-if stored then
-  local is_json, meta = pcall(cjson.decode, stored)
-  if is_json and meta.status == 'SUCCESS' then
-    return 0
-  end
+if has_succeeded(key) then
+  return 0
 end
 -- The first write needs no memory, so that the next may.
 redis.call('DEL', key)

@@ -11,7 +11,7 @@ from celery.result import AsyncResult
 
 from nova.errors import DeadLetterError, InputError, NotFoundError
 from nova.metrics import render
-from nova.runtime.claims import ClaimCalls, Claims, Outcome, Owner, Settlement
+from nova.runtime.claims import DONE_EXPIRES_SECONDS, ClaimCalls, Claims, Outcome, Owner, Settlement
 from nova.runtime.deadletters import (
     BATCH,
     all_letters,
@@ -131,7 +131,7 @@ def test_a_replay_clears_what_the_run_left(client: Client, app: Celery) -> None:
     tell_failures(client, app)
     replay(client, letter)
     run = client.hgetall(Keys.issued_task("task-1"))
-    assert run.keys() == {b"name", b"queue", b"published_at"}
+    assert run.keys() == {b"name", b"queue", b"published_at", b"queued_at"}
     assert client.ttl(Keys.issued_task("task-1")) > 0
     assert AsyncResult("task-1", app=app).state == "PENDING"
 
@@ -180,6 +180,8 @@ def test_the_result_of_a_run_that_another_copy_finished_stays(
     claims.settle(Settlement(claimed.token, "task-1", Outcome.DONE, "ok"))
     action(client, second)
     assert client.get(Keys.result("task-1")) == b"its result"
+    if action is replay:
+        assert client.ttl(Keys.issued_task("task-1")) > DONE_EXPIRES_SECONDS, "as long as it waits"
     assert claims.claim(["trends"])[0] == []
 
 
@@ -230,6 +232,15 @@ def test_whoever_waits_is_told(client: Client, app: Celery) -> None:
 def test_a_failure_is_told_once(client: Client, app: Celery) -> None:
     bury(client, "task-1")
     assert [tell_failures(client, app) for _ in range(2)] == [1, 0]
+
+
+def test_a_success_is_not_told_to_be_a_failure(client: Client, app: Celery) -> None:
+    """A task stored its success, and its worker died each time before it could acknowledge."""
+    client.set(Keys.result("task-1"), '{"status": "SUCCESS", "result": 42}')
+    bury(client, "task-1")
+    assert tell_failures(client, app) == 0
+    assert AsyncResult("task-1", app=app).state == "SUCCESS"
+    assert not client.exists(Keys.UNTOLD_FAILURES)
 
 
 def test_a_task_that_was_replayed_is_not_told_to_have_failed(client: Client, app: Celery) -> None:

@@ -9,9 +9,11 @@ from kombu import Queue
 from nova.errors import ConfigurationError, InputError, UnavailableError
 from nova.runtime import publishing
 from nova.runtime.app import NovaCelery
+from nova.runtime.claims import RUN_EXPIRES_SECONDS
 from nova.runtime.connections import broker_connection, result_connection
 from nova.runtime.issued import find_issued
 from nova.settings import Settings
+from nova.store import Keys
 
 NOWHERE = "redis://127.0.0.1:1/0"
 
@@ -49,6 +51,26 @@ def test_a_published_task_is_found_by_its_id(
     assert issued is not None
     assert (issued.name, issued.queue) == ("nova.trends.scan", noted)
     assert client.llen(noted) == 1
+
+
+@pytest.mark.parametrize("stock_parts", ["", "transport"])
+@pytest.mark.parametrize(("left", "wanted"), [(60, RUN_EXPIRES_SECONDS), (-1, -1)])
+def test_a_note_lasts_as_long_as_the_newest_message_may_wait(
+    make_settings: Callable[..., Settings],
+    client: redis.Redis,
+    left: int,
+    wanted: int,
+    stock_parts: str,
+) -> None:
+    """Published twice, with either transport; a run that is held has no end, and gets none."""
+    app = make_app(make_settings(NOVA_STOCK_PARTS=stock_parts))
+    note = Keys.issued_task(app.send_task("nova.trends.scan", task_id="1").id)
+    if left > 0:
+        client.expire(note, left)
+    else:
+        client.persist(note)
+    app.send_task("nova.trends.scan", task_id="1")
+    assert client.ttl(note) == pytest.approx(wanted, abs=5)
 
 
 @pytest.mark.usefixtures("hasty")

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
@@ -14,6 +14,7 @@ from kombu.transport import redis as kombu_redis
 from nova.errors import ConfigurationError, UnavailableError, UnconfirmedPublishError
 from nova.runtime import publishing
 from nova.runtime.issued import find_issued
+from nova.runtime.ledger import TOKEN_HEADER
 from nova.runtime.publishing import AnswerLostError, PublishingChannelMixin, publish
 from nova.settings import Settings
 from nova.store import Keys
@@ -87,11 +88,59 @@ def test_what_a_run_left_stays(make_channel: Callable[..., Channel], client: red
         client.hset(run, field, value)
     make_channel()._put("analysis", message())
     wanted = left | {"publication": "first"}
-    found = {str(k, "utf-8"): str(v, "utf-8") for k, v in client.hgetall(run).items()}
+    fields = cast(dict[bytes, bytes], client.hgetall(run))
+    found = {k.decode(): v.decode() for k, v in fields.items()}
     # Of the new message: by it its worker tells how long it has waited.
     assert float(found.pop("queued_at")) == pytest.approx(time.time(), abs=5)
     assert found == wanted
     assert client.ttl(run) == -1, "the run of a holder must not expire"
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_a_run_is_remembered_for_as_long_as_its_newest_message_may_wait(
+    make_channel: Callable[..., Channel], client: redis.Redis, done: bool
+) -> None:
+    """A note must not end before the message; nor the mark `done`, or a copy would run again."""
+    run = Keys.issued_task("1")
+    make_channel()._put("trends", message("first"))
+    if done:
+        client.hset(run, "done", "1.0 ok")
+    client.expire(run, 60)
+    make_channel()._put("trends", message("second"))
+    assert client.ttl(run) > EXPIRES_SECONDS - 60
+    client.expire(run, 2 * EXPIRES_SECONDS)
+    make_channel()._put("trends", message("third"))
+    assert client.ttl(run) > EXPIRES_SECONDS, "what is remembered for longer stays"
+
+
+def test_a_run_that_a_stock_client_published_first_gets_its_note(
+    make_channel: Callable[..., Channel], client: redis.Redis
+) -> None:
+    """It is held, and retried by Nova: its id was issued."""
+    client.hset(Keys.issued_task("1"), "holder", "nova:w")
+    make_channel()._put("trends", message())
+    issued = find_issued(client, "1")
+    assert issued is not None
+    assert issued.name == "nova.trends.scan"
+    assert client.ttl(Keys.issued_task("1")) == -1, "the run of a holder must not expire"
+
+
+@pytest.mark.parametrize("wrong", [Keys.issued_task("1"), "trends"])
+def test_a_key_that_holds_something_else_leaves_nothing_half_done(
+    make_channel: Callable[..., Channel], client: redis.Redis, wrong: str
+) -> None:
+    client.set(wrong, "something else")
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        make_channel()._put("trends", message())
+    assert client.keys() == [wrong.encode()]
+
+
+def test_the_token_of_a_claim_is_not_published(
+    make_channel: Callable[..., Channel], client: redis.Redis
+) -> None:
+    """Neither one that Celery took over into a retry, nor one that somebody made up."""
+    make_channel()._put("trends", message(**{TOKEN_HEADER: "nova:w@host:0:0.0"}))
+    assert [json.loads(raw) for raw in client.lrange("trends", 0, -1)] == [message()]
 
 
 def test_answers_of_the_remote_control_are_no_tasks(
