@@ -5,15 +5,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery import Celery
 from kombu import Connection, Consumer, Exchange, Queue
 from kombu.transport import redis as kombu_redis
 
-from nova.runtime import transport
+from nova.runtime import ledger, transport
 from nova.runtime.claims import Claims, Owner
 from nova.runtime.holdings import Holdings
+from nova.settings import Settings
 from nova.store import Keys
 from tests.conftest import wait_until
 
@@ -121,8 +124,7 @@ def publish(client: Client, redis_url: str) -> Iterator[Callable[..., None]]:
                 exchange=queue,
                 routing_key=queue,
                 declare=QUEUES,
-                headers={"id": f"task-{number}", "task": "nova.trends.scan"},
-                **options,
+                **({"headers": {"id": f"task-{number}", "task": "nova.trends.scan"}} | options),
             )
 
         yield publish
@@ -149,6 +151,32 @@ def test_a_message_is_held_until_it_is_acknowledged(
     process.settle()
     assert not client.exists(Keys.HELD, Keys.HELD_INDEX)
     assert client.hget(f"{Keys.RUN_PREFIX}task-1", "done") is not None
+
+
+def test_a_run_has_the_token_of_its_own_claim(
+    start: Start,
+    publish: Callable[..., None],
+    client: Client,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever a stock publisher sent under its name, be it the token of another run."""
+    monkeypatch.setattr(ledger, "get_settings", lambda: settings)
+    process = start(prefetch=2)
+    publish(1)
+    wait_until(lambda: process.has(1))
+    other = process.messages[0].delivery_tag
+    publish(2, headers={"id": "task-2", "task": "nova.trends.scan", ledger.TOKEN_HEADER: other})
+    wait_until(lambda: process.has(2))
+    headers = process.messages[1].headers
+    assert headers[ledger.TOKEN_HEADER] == process.messages[1].delivery_tag != other
+    request = SimpleNamespace(id="task-2", get=headers.get)
+    run = ledger.Run(SimpleNamespace(request=request, app=Celery(set_as_current=False)), client)
+    effects = run.effects()
+    effects.incr("effect")
+    assert run.commit_slice("one", effects)
+    assert client.hexists(Keys.issued_task("task-2"), "slice:one")
+    assert not client.hexists(Keys.issued_task("task-1"), "slice:one")
 
 
 def test_an_idle_consumer_is_woken_on_each_of_its_queues(
