@@ -214,5 +214,5 @@ def test_a_sources_file_reaches_no_other_secret(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_an_absent_credential_says_how_to_give_it() -> None:
-    with pytest.raises(ConfigurationError, match="NOVA_SOURCE_KEY is not set.*nova_source_key"):
+    with pytest.raises(ConfigurationError, match=r"NOVA_SOURCE_KEY is not set.*nova_source_key"):
         read_credential("NOVA_SOURCE_KEY")
