@@ -4,16 +4,19 @@ NOVA_SOURCES names the file; without it there are no sources. `nova.source_readi
 docs/sources.md describes the file.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from nova.errors import ConfigurationError, SourceError
+from nova.config_files import Section, load_file, parse_text
+from nova.errors import SourceError
 from nova.fetching import Target
 from nova.fetching.hosts import parse_url
 from nova.settings import CREDENTIAL_NAME, Settings
+
+#: How messages call the file.
+WHAT = "sources"
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
@@ -21,13 +24,7 @@ CredentialName = Annotated[str, Field(pattern=f"^{CREDENTIAL_NAME}$")]
 Path = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-class _Section(BaseModel):
-    """No field but the known ones, and nothing is converted behind one's back."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class JsonFields(_Section):
+class JsonFields(Section):
     """Where a JSON endpoint has what Nova reads: dotted paths, such as `snippet.title`."""
 
     items: str = Field(default="", max_length=200, description="The list; empty: the document.")
@@ -41,7 +38,7 @@ class JsonFields(_Section):
         return self.model_dump(exclude={"items"}, exclude_none=True)
 
 
-class Source(_Section):
+class Source(Section):
     """One source."""
 
     name: Name = Field(description="What reports call it; small letters, digits, - and _.")
@@ -92,7 +89,7 @@ class Source(_Section):
         return Target(self.url, self.timeout_seconds, self.headers, self.private)
 
 
-class SourceFile(_Section):
+class SourceFile(Section):
     """The file."""
 
     sources: tuple[Source, ...] = Field(strict=False)
@@ -114,15 +111,7 @@ def load_sources(settings: Settings) -> tuple[Source, ...]:
     path = settings.sources
     if path is None:
         return ()
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot read the sources {path} ({error.strerror}); check NOVA_SOURCES"
-        ) from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"sources {path}: is not UTF-8 text") from None
-    return parse_sources(text, str(path))
+    return load_file(path, SourceFile, what=WHAT, setting="NOVA_SOURCES").sources
 
 
 def parse_sources(text: str, name: str) -> tuple[Source, ...]:
@@ -131,48 +120,4 @@ def parse_sources(text: str, name: str) -> tuple[Source, ...]:
     Raises:
         ConfigurationError: one line with all that is wrong, each with its line.
     """
-    try:
-        content: Any = yaml.safe_load(text)
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"sources {name}: {_where(error)}") from None
-    if not isinstance(content, dict):
-        raise ConfigurationError(f"sources {name}: must be a mapping with a list `sources`")
-    try:
-        return SourceFile.model_validate(content).sources
-    except ValidationError as error:
-        raise ConfigurationError(f"sources {name}: {_explain(error, tree)}") from None
-
-
-def _where(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-    return f"{place}is not YAML: {getattr(error, 'problem', None) or 'unreadable'}"
-
-
-def _explain(error: ValidationError, tree: yaml.Node | None) -> str:
-    problems = []
-    for item in error.errors(include_url=False, include_input=False):
-        field = ".".join(str(part) for part in item["loc"])
-        message = item["msg"].removeprefix("Value error, ")
-        problems.append(f"line {_line(tree, item['loc'])}, {field or 'sources'}: {message}")
-    return "; ".join(problems)
-
-
-def _line(node: yaml.Node | None, place: Sequence[int | str]) -> int:
-    """Return the line of a field, or of the closest thing around it that is there."""
-    line = node.start_mark.line + 1 if node else 1
-    for part in place:
-        if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-        elif isinstance(node, yaml.MappingNode):
-            found = [pair for pair in node.value if pair[0].value == part]
-            if not found:
-                break
-            key, node = found[0]
-            line = key.start_mark.line + 1
-            continue
-        else:
-            break
-        line = node.start_mark.line + 1
-    return line
+    return parse_text(text, SourceFile, what=WHAT, name=name).sources

@@ -2,25 +2,20 @@
 
 import hashlib
 from importlib import resources
-from typing import Any, Self
+from typing import Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from nova.errors import ConfigurationError
+from nova.config_files import Section, load_file, parse_text
 from nova.settings import Settings
 
 PACKAGED = resources.files("nova.governance").joinpath("policy.yml")
 PACKAGED_NAME = "packaged policy"
+#: How messages call the file.
+WHAT = "governance policy"
 
 
-class _Section(BaseModel):
-    """Every field must be there, no other may, and nothing is converted behind one's back."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Weights(_Section):
+class Weights(Section):
     """How much each metric counts; only the ratios matter, 0 leaves a metric out."""
 
     views: float = Field(ge=0, description="Views a day, on a logarithmic scale.")
@@ -38,7 +33,7 @@ class Weights(_Section):
         return self
 
 
-class Thresholds(_Section):
+class Thresholds(Section):
     """Scores at which a channel is flagged."""
 
     promote: float = Field(description="Flag promote at this score or above.")
@@ -52,7 +47,7 @@ class Thresholds(_Section):
         return self
 
 
-class Enforcement(_Section):
+class Enforcement(Section):
     """What one run may do."""
 
     auto_actions: bool = Field(description="Act on flags; false only reports.")
@@ -61,7 +56,7 @@ class Enforcement(_Section):
     memory_limit_mb: int = Field(ge=1, description="Most memory that a run may need, MB.")
 
 
-class Policy(_Section):
+class Policy(Section):
     """How channels are judged, and what one run may do about it."""
 
     window_days: int = Field(ge=2, le=400, description="Days that are looked at.")
@@ -88,56 +83,23 @@ def load_policy(settings: Settings) -> Policy:
     """Read the policy that NOVA_GOVERNANCE_POLICY names, or the packaged one.
 
     Raises:
-        ConfigurationError: the file cannot be read or is wrong; names file, field and reason.
+        ConfigurationError: the file cannot be read or is wrong; names file, line, field, reason.
     """
     path = settings.governance_policy
     if path is None:
         return parse_policy(PACKAGED.read_text(encoding="utf-8"), PACKAGED_NAME)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot read the governance policy {path} ({error.strerror}); "
-            "check NOVA_GOVERNANCE_POLICY"
-        ) from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"governance policy {path}: is not UTF-8 text") from None
-    return parse_policy(text, str(path))
+    return load_file(path, Policy, what=WHAT, setting="NOVA_GOVERNANCE_POLICY")
 
 
 def parse_policy(text: str, name: str) -> Policy:
     """Check a policy's text; `name` is how messages call it.
 
     Raises:
-        ConfigurationError: one line with all that is wrong.
+        ConfigurationError: one line with all that is wrong, each with its line.
     """
-    try:
-        content: Any = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"governance policy {name}: {_where(error)}") from None
-    if not isinstance(content, dict):
-        raise ConfigurationError(f"governance policy {name}: must be a mapping of fields to values")
-    try:
-        return Policy.model_validate(content)
-    except ValidationError as error:
-        raise ConfigurationError(f"governance policy {name}: {_explain(error)}") from None
+    return parse_text(text, Policy, what=WHAT, name=name)
 
 
 def policy_source(settings: Settings) -> str:
     """Return how messages and reports call the policy in use."""
     return str(settings.governance_policy or PACKAGED_NAME)
-
-
-def _where(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-    return f"{place}is not YAML: {getattr(error, 'problem', None) or 'unreadable'}"
-
-
-def _explain(error: ValidationError) -> str:
-    problems = []
-    for item in error.errors(include_url=False):
-        field = ".".join(str(part) for part in item["loc"])
-        message = item["msg"].removeprefix("Value error, ")
-        problems.append(f"{field}: {message}" if field else message)
-    return "; ".join(problems)
