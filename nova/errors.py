@@ -21,6 +21,10 @@ class NotFoundError(NovaError):
     """What was asked for does not exist."""
 
 
+class ConflictError(NovaError):
+    """What was asked for contradicts what was asked for before."""
+
+
 class UnavailableError(NovaError):
     """A server that Nova needs does not answer."""
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, cast
 import redis
 
 import nova
+from nova.runtime.issued import RECENT_TASKS_KEPT
 from nova.runtime.messages import PreparedMessage
 from nova.runtime.scripts import load
 from nova.runtime.slots import EPOCH, Mark
@@ -139,11 +140,12 @@ class Leader:
             Keys.BEAT_STATE,
             Keys.issued_task(message.task_id),
             message.list_key,
+            Keys.RECENT_TASKS,
         ]
         arguments: list[str | int] = [
             *(self.value, self._lease_ms, entry, looked_at, str(mark), missed),
             *(message.payload, message.name, message.queue, published_at.isoformat()),
-            expires_seconds,
+            *(expires_seconds, message.task_id, RECENT_TASKS_KEPT),
         ]
         if not replicas:
             return Fired(_status(self._fire(keys=keys, args=arguments)))

@@ -28,6 +28,7 @@ from redis.client import Pipeline
 
 from nova.runtime.claims import RUN_EXPIRES_SECONDS, ClaimCalls, ScriptCall, Word
 from nova.runtime.deliveries import queue_label
+from nova.runtime.issued import note_recent
 from nova.runtime.messages import prepare
 from nova.runtime.scripts import load
 from nova.settings import get_settings
@@ -100,6 +101,7 @@ class Run:
         # By the clock of this host: when the commit will come Redis alone knows.
         effects.hset(note, "queued_at", f"{time.time():.6f}")
         effects.expire(note, RUN_EXPIRES_SECONDS)
+        note_recent(effects, task_id)
         effects.hincrby(Keys.LEDGER_COUNTS, f"outbox|{queue_label(message.queue)}", 1)
         effects.lpush(message.list_key, message.payload)
         return task_id

@@ -12,7 +12,8 @@ import redis
 from kombu.exceptions import LimitExceeded, OperationalError
 from kombu.utils.json import dumps
 
-from nova.errors import InputError, UnavailableError, UnconfirmedPublishError
+from nova.errors import ConflictError, InputError, UnavailableError, UnconfirmedPublishError
+from nova.runtime.issued import RECENT_TASKS_KEPT
 from nova.runtime.ledger import TOKEN_HEADER
 from nova.runtime.scripts import load
 from nova.runtime.transient import is_transient
@@ -30,6 +31,9 @@ MAX_PAUSE_SECONDS = 1.0
 
 #: Header of a message: the same in all attempts to publish it.
 PUBLICATION_HEADER = "nova_publication"
+#: Header on the way to Redis only: what is asked for under the task id, in short. Who asks for the
+#: same again publishes nothing more, who asks for something else is refused.
+ASKED_HEADER = "nova_asked"
 
 T = TypeVar("T")
 
@@ -57,6 +61,7 @@ class PublishingChannelMixin:
 
         Raises:
             InputError: it has a priority.
+            ConflictError: something else was asked for under this task id before.
             UnconfirmedPublishError: too few replicas confirmed in time.
             AnswerLostError: the connection was lost before Redis answered.
             redis.RedisError: nothing was published.
@@ -82,9 +87,11 @@ class PublishingChannelMixin:
         headers = message["headers"]
         # Celery takes headers over into a retry. The claim was that of this start.
         headers.pop(TOKEN_HEADER, None)
+        # Nor is a retry what was asked for: it is published under the same id.
+        asked = headers.pop(ASKED_HEADER, None) or ""
         options = self.connection.client.transport_options
-        load(client, "publish")(
-            keys=[Keys.issued_task(headers["id"]), queue],
+        outcome = load(client, "publish")(
+            keys=[Keys.issued_task(headers["id"]), queue, Keys.RECENT_TASKS],
             args=[
                 dumps(message),
                 headers.get(PUBLICATION_HEADER) or message["properties"]["delivery_tag"],
@@ -92,8 +99,16 @@ class PublishingChannelMixin:
                 queue,
                 datetime.now(UTC).isoformat(),
                 options["run_expires_seconds"],
+                headers["id"],
+                RECENT_TASKS_KEPT,
+                asked,
             ],
         )
+        if outcome < 0:
+            raise ConflictError(
+                f"something else was asked for under the task id {headers['id']} before; "
+                "nothing was published"
+            )
 
     def _wait_for_replicas(self, client: redis.Redis, task_id: str) -> None:
         wanted = self.connection.client.transport_options["wait_replicas"]

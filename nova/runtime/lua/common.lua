@@ -92,11 +92,11 @@ local function has_succeeded(result)
   return is_json and type(meta) == 'table' and meta.status == 'SUCCESS'
 end
 
--- Takes note of a task that is published, and forgets the oldest. One that is published again, such
--- as a retry, keeps its place.
-local function note_recent(recent, task_id, time, keep)
-  redis.call('ZADD', recent, 'NX', time, task_id)
-  redis.call('ZREMRANGEBYRANK', recent, 0, -keep - 1)
+-- Lists a task among those that were published last, and forgets the oldest of more than `keep`.
+-- One that is published again, such as a retry, keeps its place.
+local function note_recent(recent, task_id, keep)
+  redis.call('ZADD', recent, 'NX', string.format('%.6f', now()), task_id)
+  redis.call('ZREMRANGEBYRANK', recent, 0, -tonumber(keep) - 1)
 end
 
 -- A start is counted when a task is about to run: at the claim, or when its ETA has come.

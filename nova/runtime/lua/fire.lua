@@ -4,7 +4,8 @@
 --       6 tasks that were published last (sorted set: task id -> time)
 -- ARGV  1 who asks, 2 lease in milliseconds, 3 entry, 4 the mark that was looked at, empty for none,
 --       5 the new mark, 6 slots that are passed over with it, and with a message: 7 message,
---       8 task name, 9 queue, 10 published at, 11 seconds to keep the run while its message waits
+--       8 task name, 9 queue, 10 published at, 11 seconds to keep the run while its message waits,
+--       12 task id, 13 tasks to keep in KEYS[6]
 --
 -- Returns 'fired'; 'not leader'; 'moved' when the mark is another one by now, which is so when the
 -- slot was published before: a mark begins with its slot's time and only ever grows.
@@ -27,6 +28,7 @@ if list then
   -- The mark last: if a key holds something else, the script ends before.
   local raw, name, queue, published_at, run_expires = unpack(ARGV, 7)
   push_with_note(run, list, raw, name, queue, published_at, run_expires)
+  note_recent(KEYS[6], ARGV[12], ARGV[13])
   redis.call('HSET', state, 'fired:' .. entry, string.format('%s %.6f', new_slot, now()))
 end
 if missed > 0 then
