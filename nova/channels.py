@@ -92,6 +92,15 @@ def newest_day(client: redis.Redis, *, index: str = Keys.METRIC_DAYS) -> date | 
     return date.fromisoformat(newest[0].decode()) if newest else None
 
 
+def newest_days(
+    client: redis.Redis, most: int | None = None, *, index: str = Keys.METRIC_DAYS
+) -> list[date]:
+    """Return the newest `most` days of an index of days, or all of it, oldest first."""
+    first = 0 if most is None else -most
+    members = cast(list[bytes], client.zrange(index, first, -1))
+    return [date.fromisoformat(member.decode()) for member in members]
+
+
 def days_in_window(
     client: redis.Redis, end: date, length: int, *, index: str = Keys.METRIC_DAYS
 ) -> list[date]:

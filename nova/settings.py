@@ -5,6 +5,7 @@ file, `$CREDENTIALS_DIRECTORY/<variable name in lower case>`, as systemd's LoadC
 provides it. The environment wins where both are there.
 """
 
+import csv
 import os
 import re
 from functools import lru_cache
@@ -121,6 +122,19 @@ class Settings(BaseSettings):
         default=None,
         alias="NOVA_SOURCES",
         description="File of the sources to fetch from; there are none when unset.",
+    )
+    own_channels: Annotated[frozenset[str], NoDecode] = Field(
+        default=frozenset(),
+        alias="NOVA_OWN_CHANNELS",
+        description="Names of our channels, with commas between; one that holds a comma in double "
+        "quotes. When unset: those of which there is data that only owners see.",
+    )
+    trends_window_days: int = Field(
+        default=14,
+        alias="NOVA_TRENDS_WINDOW_DAYS",
+        ge=2,
+        le=90,
+        description="Days of titles that trends looks at, the scanned day included.",
     )
     fetch_timeout_seconds: float = Field(
         default=20.0,
@@ -271,6 +285,14 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         return frozenset(word.strip() for word in value.split(",") if word.strip())
+
+    @field_validator("own_channels", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        rows = csv.reader(value.splitlines(), skipinitialspace=True)
+        return frozenset(name.strip() for row in rows for name in row if name.strip())
 
     @model_validator(mode="after")
     def _tls_where_the_url_does_not_say(self) -> "Settings":

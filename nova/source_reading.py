@@ -14,9 +14,6 @@ from nova.settings import Settings
 from nova.sources import Source
 from nova.videos import VideoSource
 
-#: Days up to the newest with videos in which a trending list is looked for.
-TRENDING_DAYS = 60
-
 
 @dataclass(frozen=True)
 class Reading:
@@ -90,16 +87,14 @@ def _read_page(source: Source, page: Fetched) -> Items:
 
 
 def _list_reading(client: redis.Redis, source: Source) -> Reading:
-    newest = videos.newest_day(client)
-    days = videos.days_in_window(client, newest, TRENDING_DAYS) if newest else []
-    for day in sorted(days, reverse=True):
-        found = videos.load_videos(client, day, VideoSource.TRENDING)
-        if found:
-            items = [
-                Item(video.title, video.channel, video.published_at, video.views)
-                for video in found
-                if video.title
-            ]
-            listed_at = datetime.combine(day, time(), UTC)
-            return Reading(source, Items(items, len(found) - len(items)), fetched_at=listed_at)
-    return Reading(source, error="no trending list was ingested; load one with nova ingest")
+    day = videos.newest_day(client, VideoSource.TRENDING)
+    if day is None:
+        return Reading(source, error="no trending list was ingested; load one with nova ingest")
+    found = videos.load_videos(client, day, VideoSource.TRENDING)
+    items = [
+        Item(video.title, video.channel, video.published_at, video.views)
+        for video in found
+        if video.title
+    ]
+    listed_at = datetime.combine(day, time(), UTC)
+    return Reading(source, Items(items, len(found) - len(items)), fetched_at=listed_at)

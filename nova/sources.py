@@ -95,10 +95,12 @@ class SourceFile(Section):
     sources: tuple[Source, ...] = Field(strict=False)
 
     @model_validator(mode="after")
-    def _names_are_unique(self) -> Self:
+    def _no_source_comes_twice(self) -> Self:
         names = [source.name for source in self.sources]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"several sources are called {', '.join(twice)}")
+        if [source.kind for source in self.sources].count("trending") > 1:
+            raise ValueError("several sources are of kind trending; they would be the same lists")
         return self
 
 

@@ -298,3 +298,16 @@ def find_topics(titles: Iterable[Titled]) -> dict[str, Topic]:
     counted = count_topics(titles)
     joined = join_near_duplicates({phrase: len(topic.videos) for phrase, topic in counted.items()})
     return absorb(merge(counted, joined))
+
+
+def carriers(topics: Mapping[str, Topic], channels: Iterable[str]) -> dict[str, frozenset[str]]:
+    """Return the topics that any of these channels carries: name -> which of them, as titled.
+
+    Channels are the same if their names are, `normalise`d. What two sets of channels share is the
+    intersection of the keys, what one misses their difference.
+    """
+    wanted = {normalise(channel).strip() for channel in channels}
+    named = {channel for topic in topics.values() for channel in topic.channels}
+    matching = frozenset(channel for channel in named if normalise(channel).strip() in wanted)
+    carried = {name: topic.channels & matching for name, topic in topics.items()}
+    return {name: found for name, found in carried.items() if found}

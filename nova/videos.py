@@ -104,9 +104,21 @@ def unpack(name: bytes, record: bytes) -> Video:
     return Video(id=video_id, source=VideoSource(source), **values)
 
 
-def newest_day(client: redis.Redis) -> date | None:
-    """Return the newest day that has videos, None when there is none."""
-    return channels.newest_day(client, index=Keys.VIDEO_DAYS)
+def newest_day(client: redis.Redis, source: VideoSource | None = None) -> date | None:
+    """Return the newest day that has videos, of a source or of any; None when there is none."""
+    if source is None:
+        return channels.newest_day(client, index=Keys.VIDEO_DAYS)
+    # Which sources a day has only its hash knows. The first field that fits ends the looking.
+    for day in reversed(newest_days(client)):
+        fields = client.hscan_iter(Keys.video_day(day), match=field(source, "*"), count=1000)
+        if next(fields, None) is not None:
+            return day
+    return None
+
+
+def newest_days(client: redis.Redis, most: int | None = None) -> list[date]:
+    """Return the newest `most` days that have videos, or all, oldest first."""
+    return channels.newest_days(client, most, index=Keys.VIDEO_DAYS)
 
 
 def days_in_window(client: redis.Redis, end: date, length: int) -> list[date]:

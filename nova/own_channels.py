@@ -1,0 +1,125 @@
+"""Which channels are ours, what they make videos about, and what they earn.
+
+NOVA_OWN_CHANNELS names them. Where it is not set the data says it: ours are the channels of which
+Nova has what YouTube shows to nobody but a channel's owner, videos from an export of YouTube Studio
+or one of OWNER_METRICS. A channel that is only known from trending lists and feeds has neither.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+
+import numpy as np
+import redis
+
+from nova import channels, videos
+from nova.channels import METRIC_NAMES
+from nova.settings import Settings
+from nova.topics import normalise
+from nova.videos import Video, VideoSource
+
+#: Metrics that only a channel's owner can know.
+OWNER_METRICS = ("watch_hours", "impressions", "ctr", "rpm", "revenue")
+EARNINGS = ("views", "rpm", "revenue")
+#: Days with channel metrics, the newest, in which our channels and their income are looked for.
+LOOKED_THROUGH = 90
+BY_SETTING = "named in NOVA_OWN_CHANNELS"
+BY_DATA = f"with a Studio export, or with {', '.join(OWNER_METRICS)}"
+
+_OWNER_COLUMNS = [METRIC_NAMES.index(name) for name in OWNER_METRICS]
+
+
+@dataclass(frozen=True)
+class Income:
+    """What a channel earned, on the days of which both numbers are known."""
+
+    #: USD.
+    revenue: float = 0.0
+    views: float = 0.0
+
+    def __add__(self, other: "Income") -> "Income":
+        return Income(self.revenue + other.revenue, self.views + other.views)
+
+    @property
+    def rpm(self) -> float | None:
+        """USD per thousand views; None where nothing, or less, was earned."""
+        return 1000 * self.revenue / self.views if self.views > 0 < self.revenue else None
+
+
+@dataclass(frozen=True)
+class OwnChannels:
+    """Our channels."""
+
+    #: Names as the setting or the data has them.
+    names: frozenset[str]
+    #: How they were found, one line for people.
+    basis: str
+    #: Of those that earned anything.
+    income: Mapping[str, Income]
+    #: Days of channel metrics on which they earned, the first and the last; None without income.
+    earned: tuple[date, date] | None = None
+    #: Those of Studio exports, by day of publishing, all that are kept.
+    videos: Sequence[Video] = ()
+
+    def __contains__(self, channel: object) -> bool:
+        return isinstance(channel, str) and _folded(channel) in self.folded
+
+    @cached_property
+    def folded(self) -> frozenset[str]:
+        """Their names as they are compared."""
+        return frozenset(map(_folded, self.names))
+
+
+def find_own_channels(client: redis.Redis, settings: Settings) -> OwnChannels:
+    """Return our channels, by the setting or by the data, with their videos and their income.
+
+    Raises:
+        redis.RedisError: the data cannot be read.
+    """
+    named = frozenset(map(_folded, settings.own_channels))
+    studio = [
+        video
+        for day in videos.newest_days(client)
+        for video in videos.load_videos(client, day, VideoSource.STUDIO)
+        if not named or _folded(video.channel) in named
+    ]
+    found = {video.channel for video in studio}
+    income: dict[str, Income] = {}
+    earned: list[date] = []
+    for day in channels.newest_days(client, LOOKED_THROUGH):
+        for name, one in _owners_rows(client, day).items():
+            if not named or _folded(name) in named:
+                found.add(name)
+                if one.views:
+                    income[name] = income.get(name, Income()) + one
+                    earned.append(day)
+    return OwnChannels(
+        names=settings.own_channels or frozenset(found),
+        basis=BY_SETTING if named else BY_DATA,
+        income=income,
+        earned=(earned[0], earned[-1]) if earned else None,
+        videos=studio,
+    )
+
+
+def _owners_rows(client: redis.Redis, day: date) -> dict[str, Income]:
+    """Return the channels of a day of which something is known that only owners see.
+
+    Their income is 0 of 0 views where it is not known.
+    """
+    ids, values = channels.load_day(client, day)
+    is_owners = ~np.isnan(values[:, _OWNER_COLUMNS]).all(axis=1)
+    views, rpm, revenue = (values[:, METRIC_NAMES.index(name)] for name in EARNINGS)
+    revenue = np.where(np.isnan(revenue), rpm * views / 1000, revenue)
+    is_known = ~np.isnan(views + revenue)
+    found: dict[str, Income] = {}
+    for row in np.flatnonzero(is_owners).tolist():
+        one = Income(float(revenue[row]), float(views[row])) if is_known[row] else Income()
+        found[ids[row].decode()] = one
+    return found
+
+
+def _folded(name: str) -> str:
+    """Return a name as names are compared: case, width and blanks around it do not matter."""
+    return normalise(name).strip()
