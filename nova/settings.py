@@ -20,8 +20,11 @@ from nova.errors import ConfigurationError
 
 #: HS256 wants a key of at least its hash's size (RFC 7518, section 3.2).
 JWT_SECRET_MIN_BYTES = 32
-#: Names of secrets that the sources file may refer to.
+#: Names of secrets that configuration files may refer to: sources, watched tools and versions, and
+#: those who are notified.
 CREDENTIAL_NAME = r"NOVA_SOURCE_[A-Z0-9_]+"
+TOOL_CREDENTIAL_NAME = r"NOVA_TOOL_[A-Z0-9_]+"
+NOTIFY_CREDENTIAL_NAME = r"NOVA_NOTIFY_[A-Z0-9_]+"
 #: Words that stand in sample secrets, the guide's own `your_secure_jwt_key_here` included.
 PLACEHOLDER_WORDS = ("your_", "changeme", "change_me", "placeholder", "example", "secret_here")
 
@@ -117,6 +120,12 @@ class Settings(BaseSettings):
         default=None,
         alias="NOVA_GOVERNANCE_POLICY",
         description="Governance policy file; the packaged policy when unset.",
+    )
+    governance_watch: Path | None = Field(
+        default=None,
+        alias="NOVA_GOVERNANCE_WATCH",
+        description="File of the tools and versions that governance watches and of whom it "
+        "notifies; none when unset.",
     )
     sources: Path | None = Field(
         default=None,
@@ -406,15 +415,17 @@ def load_settings() -> Settings:
 def read_credential(name: str) -> SecretStr:
     """Return a secret that a configuration file names: the variable, or the credential file.
 
-    Only names that begin with NOVA_SOURCE_ are read, so that no such file can send another
-    secret of Nova's to a stranger.
+    Only names that begin with NOVA_SOURCE_, NOVA_TOOL_ or NOVA_NOTIFY_ are read, so that no such
+    file can send another secret of Nova's to a stranger.
 
     Raises:
         ConfigurationError: the name is not such a one, or there is no such secret.
     """
-    if not re.fullmatch(CREDENTIAL_NAME, name):
+    names = (CREDENTIAL_NAME, TOOL_CREDENTIAL_NAME, NOTIFY_CREDENTIAL_NAME)
+    if not any(re.fullmatch(pattern, name) for pattern in names):
         raise ConfigurationError(
-            f"credential {name!r}: its name must be NOVA_SOURCE_ and capital letters or digits"
+            f"credential {name!r}: its name must be NOVA_SOURCE_, NOVA_TOOL_ or NOVA_NOTIFY_ and "
+            "capital letters or digits"
         )
     value = os.environ.get(name, "")
     folder = os.environ.get("CREDENTIALS_DIRECTORY")

@@ -12,7 +12,7 @@
 
 from nova.errors import SourceError
 from nova.fetching.cache import PageCache
-from nova.fetching.fetcher import Fetched, Fetcher
+from nova.fetching.fetcher import Fetched, Fetcher, PassingError
 from nova.fetching.hosts import AllowedHosts, Target, shown_url
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Fetched",
     "Fetcher",
     "PageCache",
+    "PassingError",
     "SourceError",
     "Target",
     "shown_url",

@@ -2,6 +2,7 @@
 
 import email.utils
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -47,6 +48,8 @@ USER_AGENT = f"nova-agent/{nova.__release__}"
 ATTEMPTS = 3
 REDIRECTS = 5
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)
+#: Answers of a server that may have another one later.
+PASSING_STATUSES = (429, 500, 502, 503, 504)
 #: Seconds. A server that does not take a connection within these is away.
 CONNECT_TIMEOUT_SECONDS = 5.0
 READ_TIMEOUT_SECONDS = 10.0
@@ -110,6 +113,7 @@ class Fetcher:
         resolver: finds the addresses of a host.
         make_transport: takes requests to their hosts; must not follow redirects.
         sleep: waits for so many seconds.
+        budget_seconds: from now on; who was not asked by then is not asked any more.
     """
 
     def __init__(
@@ -121,6 +125,7 @@ class Fetcher:
         resolver: Resolver = resolve,
         make_transport: TransportMaker | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        budget_seconds: float = math.inf,
     ) -> None:
         self._targets = list(targets)
         self._settings = settings
@@ -129,6 +134,7 @@ class Fetcher:
         self._gates = _Gates(settings.fetch_pause_seconds, sleep)
         self._make_transport = make_transport or _network_transports(self._hosts)
         self._sleep = sleep
+        self._end = time.monotonic() + budget_seconds
 
     def fetch_all(self) -> list[Fetched | SourceError]:
         """Fetch every target, several hosts at a time; the outcomes are in the targets' order.
@@ -177,6 +183,22 @@ class Fetcher:
             self._cache.write(target, page)
         return _fetched(answer, page, from_cache=False)
 
+    def post(self, target: Target, body: bytes, headers: Mapping[str, str]) -> None:
+        """Send a body once; no redirect is followed, and what the server says to it is not read.
+
+        Raises:
+            PassingError: the server may take it later; it may have taken it, too.
+            SourceError: it does not take it.
+        """
+        url = parse_url(target.url)
+        self._hosts.check(url)
+        sent = {"User-Agent": USER_AGENT, **headers, **_secret_headers(target)}
+        timeout = target.timeout_seconds or self._settings.fetch_timeout_seconds
+        with self._gates.turn(host_of(url)):
+            answer = self._request(url, sent, timeout, body)
+        if not 200 <= answer.status < 300:
+            raise _refusal(answer)
+
     def _attempt(self, target: Target, cached: CachedPage | None) -> _Answer:
         """Ask once, through redirects."""
         url = parse_url(target.url)
@@ -187,6 +209,8 @@ class Fetcher:
         for _ in range(REDIRECTS + 1):
             self._hosts.check(url)
             with self._gates.turn(host_of(url)):
+                if time.monotonic() >= self._end:
+                    raise SourceError(shown_url(url), "not asked: the time for all of them is over")
                 answer = self._request(url, headers | secrets, timeout)
             if answer.status not in REDIRECT_STATUSES:
                 return _checked(answer, asked_whether_changed=cached is not None)
@@ -196,9 +220,15 @@ class Fetcher:
             url = following
         raise SourceError(shown_url(target.url), f"redirects more than {REDIRECTS} times")
 
-    def _request(self, url: httpx.URL, headers: Mapping[str, str], timeout: float) -> _Answer:
-        """Send one request and read its answer within the time and the size that it may have."""
+    def _request(
+        self, url: httpx.URL, headers: Mapping[str, str], timeout: float, body: bytes | None = None
+    ) -> _Answer:
+        """Send one request and read its answer within the time and the size that it may have.
+
+        With a body it is a POST; nothing is read of its answer but the status.
+        """
         start = time.monotonic()
+        method = "GET" if body is None else "POST"
         limits = httpx.Timeout(
             min(timeout, READ_TIMEOUT_SECONDS), connect=min(timeout, CONNECT_TIMEOUT_SECONDS)
         )
@@ -206,14 +236,14 @@ class Fetcher:
             # Nothing is taken from the environment: a proxy would look the names up by itself.
             with (
                 httpx.Client(
-                    transport=self._make_transport(start + timeout),
+                    transport=self._make_transport(min(start + timeout, self._end)),
                     timeout=limits,
                     trust_env=False,
                 ) as http,
-                http.stream("GET", url, headers=dict(headers)) as answer,
+                http.stream(method, url, headers=dict(headers), content=body) as answer,
             ):
-                has_body = answer.status_code == HTTPStatus.OK
-                body = read_body(answer, self._settings.fetch_max_bytes) if has_body else b""
+                is_page = answer.status_code == HTTPStatus.OK and body is None
+                page = read_body(answer, self._settings.fetch_max_bytes) if is_page else b""
         except BodyError as error:
             raise SourceError(shown_url(url), f"its answer {error}") from None
         except PASSING_ERRORS as error:
@@ -221,7 +251,7 @@ class Fetcher:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise SourceError(shown_url(url), _failure(error)) from None
         latency = time.monotonic() - start
-        return _Answer(url, answer.status_code, answer.headers, body, latency)
+        return _Answer(url, answer.status_code, answer.headers, page, latency)
 
 
 class _Gates:
@@ -287,16 +317,25 @@ def _checked(answer: _Answer, *, asked_whether_changed: bool) -> _Answer:
         PassingError: the server may give one later.
         SourceError: it gives none.
     """
-    status, url = answer.status, shown_url(answer.url)
+    status = answer.status
     if status == HTTPStatus.OK or (status == HTTPStatus.NOT_MODIFIED and asked_whether_changed):
         return answer
-    reason = f"answers {status} {httpx.codes.get_reason_phrase(status)}".rstrip()
-    if status not in (429, 500, 502, 503, 504):
-        raise SourceError(url, reason)
-    wait = retry_after_seconds(answer.headers.get("retry-after", ""), datetime.now(UTC))
+    refusal = _refusal(answer)
+    wait = refusal.retry_after_seconds if isinstance(refusal, PassingError) else None
     if wait is not None and wait > LONGEST_RETRY_AFTER_SECONDS:
-        raise SourceError(url, f"{reason} and asks to come back in {wait:,.0f} s")
-    raise PassingError(url, reason, wait)
+        reason = f"{refusal.reason} and asks to come back in {wait:,.0f} s"
+        raise SourceError(refusal.url, reason)
+    raise refusal
+
+
+def _refusal(answer: _Answer) -> SourceError:
+    """Return what is wrong with an answer's status; a PassingError where that may pass."""
+    status, url = answer.status, shown_url(answer.url)
+    reason = f"answers {status} {httpx.codes.get_reason_phrase(status)}".rstrip()
+    if status not in PASSING_STATUSES:
+        return SourceError(url, reason)
+    wait = retry_after_seconds(answer.headers.get("retry-after", ""), datetime.now(UTC))
+    return PassingError(url, reason, wait)
 
 
 def retry_after_seconds(header: str, now: datetime) -> float | None:
