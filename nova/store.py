@@ -69,6 +69,9 @@ class Keys:
     METRIC_PREFIX = "nova:metrics:"
     VIDEO_DAYS = "nova:videos:days"
     VIDEO_PREFIX = "nova:videos:"
+    #: How often ingest wrote to a day (hash: name of the day's key -> count): who notes the number
+    #: sees later whether the day has changed.
+    DAY_WRITES = "nova:days:writes"
     WORKERS = "nova:workers"
     #: Names of the workers that take no tasks until they are resumed, set.
     DRAINED = "nova:workers:drained"
@@ -80,6 +83,10 @@ class Keys:
     MEMORY_NAMESPACES = "nova:memory:namespaces"
     GOVERNANCE_OVERRIDES = "nova:governance:overrides"
     GOVERNANCE_STATUS = "nova:governance:status"
+    #: Sorted sets of the days that analytics has processed, and of the months of which there are
+    #: aggregates: YYYY-MM-DD, for a month its first day -> yyyymmdd.
+    ANALYTICS_DAYS = "nova:analytics:days"
+    ANALYTICS_MONTHS = "nova:analytics:months"
 
     @staticmethod
     def staging(area: str) -> str:
@@ -192,9 +199,29 @@ class Keys:
         return f"nova:governance:report:{report_id}:flags"
 
     @staticmethod
-    def governance_staging(run_id: str, part: str) -> str:
-        """Where one run puts together a large key of its report before it becomes visible."""
-        return f"{Keys.staging('governance')}{run_id}:{part}"
+    def staged(domain: str, run_id: str, number: int) -> str:
+        """Where one run puts together a large key before it becomes visible."""
+        return f"{Keys.staging(domain)}{run_id}:{number}"
+
+    @staticmethod
+    def analytics_state(span: str) -> str:
+        """What the aggregates of a span (`day:2017-12-09`, `all`) rest on, JSON."""
+        return f"nova:analytics:{span}"
+
+    @staticmethod
+    def analytics_channels(span: str) -> str:
+        """Hash of a span: channel id -> packed aggregates."""
+        return f"nova:analytics:{span}:channels"
+
+    @staticmethod
+    def analytics_categories(span: str) -> str:
+        """Hash of a span: category's number -> packed aggregates."""
+        return f"nova:analytics:{span}:categories"
+
+    @staticmethod
+    def analytics_board(span: str, metric: str) -> str:
+        """Sorted set of a span: the channels with the highest values of a metric."""
+        return f"nova:analytics:{span}:board:{metric}"
 
 
 def connect(settings: Settings, timeout_seconds: float = SOCKET_TIMEOUT_SECONDS) -> redis.Redis:

@@ -1,10 +1,7 @@
 """Governance reports in Redis: written so that each is there as a whole or not at all."""
 
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from itertools import islice
 from typing import Any, TypeVar, cast
 
 import redis
@@ -21,74 +18,27 @@ from nova.governance.models import (
     VerdictPage,
 )
 from nova.reports import LATEST, ReportStore
+from nova.staging import Staging
 from nova.store import Keys
 
 STORE = ReportStore("governance", Report, ReportLine)
-#: Channels that are sent to Redis in one command.
-BATCH = 10_000
-#: Longer than any run may take: what a killed run leaves behind goes away by itself.
-STAGING_EXPIRES_SECONDS = 3600
-
 T = TypeVar("T")
 #: Sends recorded commands: the effects, the report they make visible, and a pipeline that watches
 #: what they were computed from.
 Commit = Callable[[Pipeline, Report, Pipeline], None]
 
 
-class Staging:
-    """The large keys of a report under names of this run's own, until `publish` renames them."""
-
-    def __init__(self, client: redis.Redis, report_id: str) -> None:
-        run_id = uuid.uuid4().hex
-        #: Staged key -> the name it gets.
-        self.names = {
-            Keys.governance_staging(run_id, "scores"): Keys.governance_scores(report_id),
-            Keys.governance_staging(run_id, "flags"): Keys.governance_flags(report_id),
-        }
-        self.client = client
-        self.filled: set[str] = set()
-
-    def write(self, scores: Mapping[bytes, float], flagged: Iterable[Verdict]) -> None:
-        """Write all scores, and the channels of which the report says more than the score."""
-        scores_key, flags_key = self.names
-        for pairs in _batches(scores.items()):
-            with self._batch(scores_key) as pipe:
-                pipe.zadd(scores_key, dict(pairs))
-        for verdicts in _batches(flagged):
-            with self._batch(flags_key) as pipe:
-                pipe.hset(flags_key, mapping={v.channel: v.model_dump_json() for v in verdicts})
-
-    @contextmanager
-    def _batch(self, key: str) -> Iterator[Any]:
-        """Give a pipeline to write to the key with, and send it."""
-        with self.client.pipeline(transaction=False) as pipe:
-            yield pipe
-            pipe.expire(key, STAGING_EXPIRES_SECONDS)
-            pipe.execute()
-        self.filled.add(key)
-
-    def rename(self, pipe: Any, expires: timedelta) -> None:
-        """Queue the commands that put the keys in place of those an earlier delivery wrote."""
-        for staged, final in self.names.items():
-            pipe.unlink(final)
-            if staged in self.filled:
-                pipe.rename(staged, final)
-                pipe.expire(final, expires)
-
-    def remove(self) -> None:
-        """Remove what was not published."""
-        self.client.unlink(*self.names)
-
-
-@contextmanager
-def staging(client: redis.Redis, report_id: str) -> Iterator[Staging]:
-    """Give a place to write large keys to; a run that fails leaves nothing there."""
-    place = Staging(client, report_id)
-    try:
-        yield place
-    except Exception:
-        place.remove()
-        raise
+def stage(
+    place: Staging,
+    report_id: str,
+    scores: Mapping[bytes, float],
+    flagged: Iterable[Verdict],
+    retention: timedelta,
+) -> None:
+    """Put together all scores, and the channels of which the report says more than the score."""
+    noted = ((verdict.channel, verdict.model_dump_json()) for verdict in flagged)
+    place.write_scores(Keys.governance_scores(report_id), scores.items(), retention)
+    place.write_hash(Keys.governance_flags(report_id), noted, retention)
 
 
 def commit_plainly(effects: Pipeline, _: Report, transaction: Pipeline) -> None:
@@ -120,7 +70,7 @@ def publish(
         decided = plan(statuses)
         report = build(decided)
         effects = client.pipeline()
-        place.rename(effects, retention)
+        place.rename(effects)
         _record(effects, report, decided, retention)
         commit(effects, report, transaction)
         return report
@@ -209,9 +159,3 @@ def _list_by_score(
 def _read_flagged(client: redis.Redis, report_id: str) -> list[Verdict]:
     stored = cast(list[bytes], client.hvals(Keys.governance_flags(report_id)))
     return [Verdict.model_validate_json(text) for text in stored]
-
-
-def _batches(items: Iterable[T]) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, BATCH)):
-        yield batch

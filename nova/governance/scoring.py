@@ -23,11 +23,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nova.arrays import Bools, Floats, ratio, signed_log
 from nova.governance.models import Flag
 from nova.governance.policy import Policy, Thresholds
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 #: Metric name -> (days, channels).
 WindowArrays = Mapping[str, Floats]
 
@@ -65,7 +64,7 @@ def mean_over_days(values: Floats) -> Floats:
     `values` has the shape (days, channels).
     """
     known = ~np.isnan(values)
-    return _ratio(np.sum(values, axis=0, where=known), known.sum(axis=0, dtype=np.float64))
+    return ratio(np.sum(values, axis=0, where=known), known.sum(axis=0, dtype=np.float64))
 
 
 def growth(views: Floats) -> Floats:
@@ -78,7 +77,7 @@ def growth(views: Floats) -> Floats:
     """
     middle = len(views) // 2
     first, second = mean_over_days(views[:middle]), mean_over_days(views[middle:])
-    change = _ratio(second - first, second + first)
+    change = ratio(second - first, second + first)
     return np.where((first == 0) & (second == 0), 0.0, change)
 
 
@@ -95,24 +94,11 @@ def engagement(window: WindowArrays) -> Floats:
         known = ~(np.isnan(window[name]) | np.isnan(views))
         interactions += np.sum(window[name], axis=0, where=known)
         np.copyto(views_with_any, views, where=known)
-    return _ratio(interactions, views_with_any.sum(axis=0))
-
-
-def _ratio(numerator: Floats, denominator: Floats) -> Floats:
-    """Divide; NaN where the denominator is not above 0."""
-    result: Floats = np.full(numerator.shape, np.nan)
-    np.divide(numerator, denominator, out=result, where=denominator > 0)
-    return result
+    return ratio(interactions, views_with_any.sum(axis=0))
 
 
 def _same(values: Floats) -> Floats:
     return values
-
-
-def _log(values: Floats) -> Floats:
-    """Logarithm of 1 + value, negative for negative values: for what has a heavy tail."""
-    result: Floats = np.copysign(np.log1p(np.abs(values)), values)
-    return result
 
 
 def _describe_growth(value: float) -> str:
@@ -123,7 +109,10 @@ def _describe_growth(value: float) -> str:
 
 FEATURES: tuple[Feature, ...] = (
     Feature(
-        "views", lambda window: mean_over_days(window["views"]), _log, "views {:,.0f} a day".format
+        "views",
+        lambda window: mean_over_days(window["views"]),
+        signed_log,
+        "views {:,.0f} a day".format,
     ),
     Feature("growth", lambda window: growth(window["views"]), _same, _describe_growth),
     Feature("engagement", engagement, _same, "engagement {:.2%} (interactions per view)".format),
@@ -137,13 +126,13 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "watch_time",
         lambda window: mean_over_days(window["watch_hours"]),
-        _log,
+        signed_log,
         "watch time {:,.1f} hours a day".format,
     ),
     Feature(
         "subscribers",
         lambda window: mean_over_days(window["subscribers"]),
-        _log,
+        signed_log,
         "subscribers {:+,.1f} a day".format,
     ),
 )
@@ -253,7 +242,7 @@ def score_channels(window: WindowArrays, policy: Policy, ignored: Bools | None =
     )
     weighted, weight = _weighted_sum(features, policy.z_score_limit)
     consistency = _consistency(window["views"], days_seen, days_with_data)
-    score = _ratio(weighted, weight) + policy.consistency_bonus * consistency
+    score = ratio(weighted, weight) + policy.consistency_bonus * consistency
     score[~candidates] = np.nan
     judged = ~np.isnan(score)
     indexes = np.flatnonzero(judged)
@@ -322,7 +311,7 @@ def _consistency(views: Floats, days_seen: NDArray[np.int64], days_with_data: in
     """Return presence * steadiness, 0 to 1; 0 for a channel without views."""
     mean = mean_over_days(views)
     variance = mean_over_days((views - mean) ** 2)
-    variation = _ratio(np.sqrt(variance), mean)
+    variation = ratio(np.sqrt(variance), mean)
     steadiness = np.where(np.isnan(variation), 0.0, 1.0 / (1.0 + variation))
     return steadiness * days_seen / max(days_with_data, 1)
 

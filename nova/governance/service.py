@@ -43,12 +43,13 @@ from nova.governance.reports import (
     list_channels,
     list_reports,
     publish,
-    staging,
+    stage,
 )
 from nova.governance.scoring import FLAGS, Scores, score_channels
 from nova.governance.window import ChannelWindow, load_window
 from nova.reports import Basis, Omission
 from nova.settings import Settings
+from nova.staging import staging
 
 __all__ = [
     "clear_override",
@@ -112,9 +113,9 @@ def run_governance(
         note = PolicyNote(source=policy_source(settings), digest=policy.digest)
         return judgement.report(report_id, generated_at, note, decided)
 
-    with staging(client, report_id) as place:
-        place.write(judgement.all_scores(), judgement.noted())
-        retention = timedelta(days=settings.report_retention_days)
+    retention = timedelta(days=settings.report_retention_days)
+    with staging(client, "governance") as place:
+        stage(place, report_id, judgement.all_scores(), judgement.noted(), retention)
         report = publish(client, place, plan, build, retention=retention, commit=commit)
     logger.info("governance report %s: %s", report.id, report.enforcement.note)
     return report

@@ -9,10 +9,11 @@ import numpy as np
 import redis
 from numpy.typing import NDArray
 
+from nova.arrays import Floats
 from nova.channels import METRIC_NAMES, days_in_window, load_day
 from nova.errors import ConfigurationError
 from nova.governance import models
-from nova.governance.scoring import INPUT_METRICS, Floats
+from nova.governance.scoring import INPUT_METRICS
 from nova.store import Keys
 
 

@@ -106,6 +106,7 @@ def _attempt(
                 transaction.persist(part.staging)
                 transaction.rename(part.staging, part.key)
                 transaction.zadd(part.index, {day.isoformat(): day_score(day)})
+                transaction.hincrby(Keys.DAY_WRITES, part.key, 1)
             transaction.execute()
     return outcomes
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 
+from nova import staging
 from nova.errors import ConfigurationError, InputError, NotFoundError
 from nova.governance import reports, service
 from nova.governance.models import Flag, Report, Status
@@ -187,12 +188,12 @@ def test_what_a_killed_run_leaves_behind_expires_by_itself(
     client: redis.Redis, settings: Settings, fleet: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A kill -9 gives no chance to tidy up."""
-    monkeypatch.setattr(reports.Staging, "remove", lambda self: None)
+    monkeypatch.setattr(staging.Staging, "remove", lambda self: None)
     with pytest.raises(RuntimeError, match="killed"):
         run(client, settings, commit=die)
     left = keys_of_governance(client)
     assert len(left) == 2
-    assert all(0 < client.ttl(key) <= reports.STAGING_EXPIRES_SECONDS for key in left)
+    assert all(0 < client.ttl(key) <= staging.STAGING_EXPIRES_SECONDS for key in left)
 
 
 def test_a_second_delivery_that_dies_leaves_the_first_report_whole(

@@ -50,6 +50,7 @@ def test_a_row_replaces_its_channel_and_leaves_the_others(
     assert stored() == {
         KEY: {b"A": ONE, b"B": TWO, b"C": ONE, b"D": THREE},
         Keys.METRIC_DAYS.encode(): {b"2025-01-01": 20250101.0},
+        Keys.DAY_WRITES.encode(): {KEY: b"2"},
     }
     assert client.ttl(KEY) == -1
 
@@ -152,10 +153,12 @@ def test_videos_and_channels_of_a_day_become_visible_together(
         Keys.METRIC_DAYS.encode(): {b"2025-01-01": 20250101.0},
         videos: {b"trending:v": b"1"},
         Keys.VIDEO_DAYS.encode(): {b"2025-01-01": 20250101.0},
+        Keys.DAY_WRITES.encode(): {KEY: b"1", videos: b"1"},
     }
     assert (client.ttl(KEY), client.ttl(videos)) == (-1, -1)
     assert store(TWO) == [Outcome(changed=1), Outcome(unchanged=1)]
     assert stored()[KEY] == {b"A": TWO}
+    assert stored()[Keys.DAY_WRITES.encode()] == {KEY: b"2", videos: b"1"}
 
 
 def test_videos_that_others_wrote_meanwhile_are_not_lost(

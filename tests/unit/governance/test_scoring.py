@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from nova.arrays import Floats
 from nova.governance.models import Flag
 from nova.governance.policy import PACKAGED, Policy, parse_policy
 from nova.governance.scoring import (
     FEATURES,
     INPUT_METRICS,
-    Floats,
     Scores,
     growth,
     score_channels,
