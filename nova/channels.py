@@ -30,6 +30,8 @@ class Metric:
     description: str
     #: Whether a number below zero makes sense.
     signed: bool = False
+    #: Whether it cannot be summed over days: their mean counts.
+    is_ratio: bool = False
 
 
 #: New metrics are only ever appended: records that lie in Redis are read by position.
@@ -41,8 +43,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("subscribers", "count", "Subscribers gained less subscribers lost.", signed=True),
     Metric("watch_hours", "hours", "Time that people watched."),
     Metric("impressions", "count", "Times a thumbnail was shown."),
-    Metric("ctr", "percent", "Impressions that led to a view, 0 to 100."),
-    Metric("rpm", "USD", "Revenue per thousand views.", signed=True),
+    Metric("ctr", "percent", "Impressions that led to a view, 0 to 100.", is_ratio=True),
+    Metric("rpm", "USD", "Revenue per thousand views.", signed=True, is_ratio=True),
     Metric("revenue", "USD", "Estimated revenue, less what was taken back.", signed=True),
 )
 METRIC_NAMES: tuple[str, ...] = tuple(metric.name for metric in METRICS)

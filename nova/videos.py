@@ -12,7 +12,7 @@ What "a day" is depends on the source, and so do the numbers:
 - `studio`: the day on which the video was published, with its numbers since then.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
@@ -131,6 +131,22 @@ def load_videos(client: redis.Redis, day: date, source: VideoSource | None = Non
     records = cast(dict[bytes, bytes], client.hgetall(Keys.video_day(day)))
     prefix = f"{source}:".encode() if source else b""
     return [unpack(name, records[name]) for name in sorted(records) if name.startswith(prefix)]
+
+
+def load_fields(
+    client: redis.Redis, day: date, names: Sequence[str]
+) -> Iterator[tuple[VideoSource, list[Any]]]:
+    """Yield the source and some of FIELDS of each video of a day, in no order.
+
+    Some ten times faster than `load_videos`, for whoever counts all videos of a day.
+    """
+    places = [FIELDS.index(name) for name in names]
+    sources = {source.value.encode(): source for source in VideoSource}
+    records = cast(dict[bytes, bytes], client.hgetall(Keys.video_day(day)))
+    for name, record in records.items():
+        values = orjson.loads(record)
+        source = sources[name.partition(b":")[0]]
+        yield source, [values[place] if place < len(values) else None for place in places]
 
 
 def forget_days(client: redis.Redis, days: Iterable[date]) -> None:
