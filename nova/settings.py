@@ -96,6 +96,12 @@ class Settings(BaseSettings):
         alias="JWT_SECRET_KEY",
         description="Key that signs the API's tokens; at least 32 bytes.",
     )
+    jwt_secret_key_previous: SecretStr = Field(
+        default=SecretStr(""),
+        alias="NOVA_JWT_SECRET_KEY_PREVIOUS",
+        description="Key that signed the API's tokens before JWT_SECRET_KEY did; those are "
+        "accepted too, for as long as it is set.",
+    )
     jwt_issuer: str = Field(
         default="nova", alias="NOVA_JWT_ISSUER", description="Issuer that a token must name."
     )
@@ -115,6 +121,12 @@ class Settings(BaseSettings):
     )
     api_port: int = Field(
         default=8000, alias="NOVA_API_PORT", ge=1, le=65535, description="Port of the API."
+    )
+    api_rate_limit: int = Field(
+        default=1200,
+        alias="NOVA_API_RATE_LIMIT",
+        ge=0,
+        description="Requests a minute that the API takes with the same token; 0 is no limit.",
     )
     governance_policy: Path | None = Field(
         default=None,
@@ -367,16 +379,34 @@ class Settings(BaseSettings):
             ConfigurationError: it is missing, shorter than 32 bytes, or a placeholder.
         """
         secret = self.jwt_secret_key.get_secret_value()
-        advice = "set JWT_SECRET_KEY to the output of: openssl rand -hex 32"
         if not secret:
-            raise ConfigurationError(f"JWT_SECRET_KEY is not set; {advice}")
-        if any(word in secret.lower() for word in PLACEHOLDER_WORDS):
-            raise ConfigurationError(f"JWT_SECRET_KEY is a placeholder; {advice}")
-        if len(secret.encode()) < JWT_SECRET_MIN_BYTES:
-            raise ConfigurationError(
-                f"JWT_SECRET_KEY is shorter than {JWT_SECRET_MIN_BYTES} bytes; {advice}"
-            )
+            raise ConfigurationError(f"JWT_SECRET_KEY is not set; {_KEY_ADVICE}")
+        _check_secret("JWT_SECRET_KEY", secret)
         return secret
+
+    def previous_jwt_secret(self) -> str | None:
+        """Return the key that signed tokens before, None if there is none.
+
+        Raises:
+            ConfigurationError: it is shorter than 32 bytes, or a placeholder.
+        """
+        secret = self.jwt_secret_key_previous.get_secret_value()
+        if not secret:
+            return None
+        _check_secret("NOVA_JWT_SECRET_KEY_PREVIOUS", secret)
+        return secret
+
+
+_KEY_ADVICE = "set it to the output of: openssl rand -hex 32"
+
+
+def _check_secret(name: str, secret: str) -> None:
+    if any(word in secret.lower() for word in PLACEHOLDER_WORDS):
+        raise ConfigurationError(f"{name} is a placeholder; {_KEY_ADVICE}")
+    if len(secret.encode()) < JWT_SECRET_MIN_BYTES:
+        raise ConfigurationError(
+            f"{name} is shorter than {JWT_SECRET_MIN_BYTES} bytes; {_KEY_ADVICE}"
+        )
 
 
 def _host_and_port(text: str, default_port: int) -> tuple[str, int]:

@@ -6,11 +6,13 @@ publishes; it stays until a week after the run.
 """
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import cast
 
 import redis
 from pydantic import BaseModel, Field
+from pydantic.json_schema import SkipJsonSchema
 from redis.client import Pipeline
 
 from nova.runtime.claims import worker_of_token
@@ -18,6 +20,8 @@ from nova.store import Keys
 
 #: So many of the tasks that were published last are listed; 1.5 MB in Redis.
 RECENT_TASKS_KEPT = 10_000
+#: What `parse_note` reads of a run.
+NOTE_FIELDS = ("name", "queue", "published_at", "holder", "starts", "done")
 
 
 class IssuedTask(BaseModel):
@@ -28,7 +32,13 @@ class IssuedTask(BaseModel):
     queue: str
     published_at: datetime
     worker: str | None = Field(default=None, description="The worker that runs it now.")
-    is_done: bool = Field(default=False, exclude=True)
+    #: When and how its run ended, as lua/settle.lua writes it.
+    done: SkipJsonSchema[str | None] = Field(default=None, exclude=True)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its run has ended."""
+        return self.done is not None
 
 
 def remember(
@@ -60,8 +70,12 @@ def note_recent(pipe: Pipeline, task_id: str) -> None:
 
 def find_issued(client: redis.Redis, task_id: str) -> IssuedTask | None:
     """Return the note about a task id, or None if the id was never issued or has expired."""
-    fields = ["name", "queue", "published_at", "holder", "starts", "done"]
-    answer = cast(list[bytes | None], client.hmget(Keys.issued_task(task_id), fields))
+    answer = client.hmget(Keys.issued_task(task_id), NOTE_FIELDS)
+    return parse_note(task_id, cast(list[bytes | None], answer))
+
+
+def parse_note(task_id: str, answer: Sequence[bytes | None]) -> IssuedTask | None:
+    """Read the fields NOTE_FIELDS of a run; None if no publisher left a note."""
     *note, holder, starts, done = [None if value is None else value.decode() for value in answer]
     if None in note:
         return None
@@ -75,6 +89,6 @@ def find_issued(client: redis.Redis, task_id: str) -> IssuedTask | None:
             "queue": queue,
             "published_at": published_at,
             "worker": worker,
-            "is_done": done is not None,
+            "done": done,
         }
     )
