@@ -12,6 +12,7 @@ from nova.api import commands as api_commands
 from nova.errors import NovaError
 from nova.governance import commands as governance_commands
 from nova.ingest import commands as ingest_commands
+from nova.maintenance import commands as maintenance_commands
 from nova.queues import QUEUES
 from nova.runtime import deadletter_commands, worker_commands
 from nova.runtime.fleet import Fleet, read_fleet
@@ -142,6 +143,9 @@ app.command(epilog=ingest_commands.EPILOG)(ingest_commands.ingest)
 add_trigger = domain_commands.trigger.command
 add_trigger("governance", epilog=governance_commands.TRIGGER_EPILOG)(
     governance_commands.trigger_governance
+)
+add_trigger("maintenance", epilog=maintenance_commands.TRIGGER_EPILOG)(
+    maintenance_commands.trigger_maintenance
 )
 app.add_typer(domain_commands.trigger)
 app.add_typer(domain_commands.report)

@@ -72,6 +72,12 @@ _TABLE = (
         reports="nova.governance.reports:STORE",
         printer="nova.governance.commands:print_report",
     ),
+    Domain(
+        name="maintenance",
+        task="nova.maintenance.memory_cleanup_task",
+        reports="nova.maintenance.reports:STORE",
+        printer="nova.maintenance.commands:print_report",
+    ),
 )
 DOMAINS: Mapping[str, Domain] = {domain.name: domain for domain in _TABLE}
 

@@ -55,7 +55,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Slice:
-    """What one call of `forget_unused` did: entries removed, and bytes of their keys and values."""
+    """Some of the unused entries: how many, and the bytes of their keys and values."""
 
     entries: int
     stored_bytes: int
@@ -184,6 +184,20 @@ class Memory:
     def count_unused(self, hours: float) -> int:
         """Return how many entries nobody has read or written for `hours`."""
         return self._client.zcount(Keys.MEMORY_INDEX, "-inf", f"({self._now() - hours * 3600}")
+
+    def measure_unused(self, hours: float, offset: int, limit: int = FORGOTTEN_AT_A_TIME) -> Slice:
+        """Measure what `forget_unused` would remove after the first `offset` entries."""
+        end = min(offset + limit, self.count_unused(hours))
+        if end <= offset:
+            return Slice(0, 0)
+        members = cast(list[bytes], self._client.zrange(Keys.MEMORY_INDEX, offset, end - 1))
+        pipeline = self._client.pipeline(transaction=False)
+        sizes = 0
+        for member in members:
+            namespace, _, key = member.decode().partition(":")
+            sizes += len(key.encode())
+            pipeline.hstrlen(Keys.memory(namespace), key)
+        return Slice(len(members), sizes + sum(pipeline.execute()))
 
     def _entry(self, namespace: str, key: str, value: bytes) -> Entry:
         at = self._client.zscore(Keys.MEMORY_INDEX, _member(namespace, key))

@@ -39,6 +39,11 @@ SCHEDULE: tuple[ScheduleEntry, ...] = (
         task="nova.governance.run_governance_task",
         cron="0 2 * * *",
     ),
+    ScheduleEntry(
+        name="hourly-memory-cleanup",
+        task="nova.maintenance.memory_cleanup_task",
+        cron="0 * * * *",
+    ),
 )
 
 

@@ -8,7 +8,7 @@ the log and never a fetch.
 import hashlib
 import logging
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar, cast
@@ -17,6 +17,7 @@ import redis
 from redis.exceptions import RedisError
 
 from nova.fetching.hosts import Target, shown_url
+from nova.runtime.scripts import load
 from nova.store import Keys
 
 logger = logging.getLogger(__name__)
@@ -43,14 +44,6 @@ class CachedPage:
         headers = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
         # Servers may send what no request can hold; such a page is fetched anew each time.
         return {name: value for name, value in headers.items() if _fits_a_header(value)}
-
-
-@dataclass(frozen=True)
-class Freed:
-    """What was removed: entries, and the bytes of their values as they were stored."""
-
-    entries: int
-    stored_bytes: int
 
 
 def page_id(target: Target) -> str:
@@ -91,31 +84,39 @@ class PageCache:
         """Note that a page was used."""
         self._tolerantly("written", lambda: self._store(page_id(target), {}))
 
-    def free_oldest(self, count: int) -> Freed:
-        """Remove the pages that were not used for longest, at most `count`, in one transaction.
+    def oldest(self, offset: int, count: int) -> dict[str, int]:
+        """Return ids of pages, those that were not used for longest first, and their bytes.
+
+        At most `count` after the first `offset`; a page that has expired has 0 bytes.
+        """
+        members = self._client.zrange(Keys.HTTP_CACHE, offset, offset + count - 1)
+        ids = [member.decode() for member in cast(list[bytes], members)]
+        pipeline = self._client.pipeline(transaction=False)
+        for page in ids:
+            pipeline.memory_usage(Keys.cached_page(page))
+        return {page: size or 0 for page, size in zip(ids, pipeline.execute(), strict=True)}
+
+    def free(self, ids: Iterable[str]) -> None:
+        """Remove pages, in one transaction.
 
         A page of some hundred kilobytes is freed beside the server's thread; 100 pages block
         Redis for well under a millisecond.
         """
-        members = cast(list[bytes], self._client.zrange(Keys.HTTP_CACHE, 0, count - 1))
-        return self._free([member.decode() for member in members])
+        ids = list(ids)
+        if ids:
+            pipeline = self._client.pipeline()
+            pipeline.unlink(*(Keys.cached_page(page) for page in ids))
+            pipeline.zrem(Keys.HTTP_CACHE, *ids)
+            pipeline.execute()
 
-    def drop_expired(self) -> int:
-        """Remove the pages that have expired from the index, and return how many."""
+    def drop_expired(self, limit: int = 500) -> int:
+        """Remove at most `limit` expired pages from the index, and return how many.
+
+        One short step in Redis; call it until it removes nothing.
+        """
         last = self._now() - EXPIRES_SECONDS
-        return self._client.zremrangebyscore(Keys.HTTP_CACHE, "-inf", last)
-
-    def _free(self, ids: list[str]) -> Freed:
-        if not ids:
-            return Freed(0, 0)
-        keys = [Keys.cached_page(page) for page in ids]
-        pipeline = self._client.pipeline()
-        for key in keys:
-            pipeline.hstrlen(key, "body")
-        pipeline.unlink(*keys)
-        pipeline.zrem(Keys.HTTP_CACHE, *ids)
-        *sizes, entries, _ = pipeline.execute()
-        return Freed(entries, sum(sizes))
+        dropped: int = load(self._client, "trim")(keys=[Keys.HTTP_CACHE], args=[last, limit])
+        return dropped
 
     def _store(self, page: str, fields: dict[str, str | bytes]) -> None:
         key, now = Keys.cached_page(page), self._now()

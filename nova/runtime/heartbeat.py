@@ -10,8 +10,10 @@ import time
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
+import psutil
 import redis
 from celery import bootsteps
+from celery.concurrency import prefork
 from celery.worker import state
 from pydantic import BaseModel, Field
 
@@ -51,6 +53,14 @@ class WorkerHeartbeat(BaseModel):
     )
     started_at: datetime
     at: datetime
+    memory_bytes: int | None = Field(
+        default=None, description="Resident memory of its main process; null if it does not say."
+    )
+    child_memory_bytes: list[int] = Field(
+        default_factory=list,
+        description="Resident memory of each process that runs its tasks, largest first; what they "
+        "share is counted in each.",
+    )
 
 
 class HeartbeatStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery ships no types
@@ -108,6 +118,8 @@ class HeartbeatStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery sh
             state=_state(),
             started_at=self.started_at,
             at=datetime.now(UTC),
+            memory_bytes=_resident_bytes(os.getpid()),
+            child_memory_bytes=_child_memory(parent.pool),
         )
         now = time.time()
         # No transaction: a full Redis refuses it as a whole, and what is read must come through.
@@ -124,6 +136,22 @@ class HeartbeatStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery sh
         if isinstance(is_drained, redis.RedisError):
             raise is_drained
         return bool(is_drained)
+
+
+def _child_memory(pool: Any) -> list[int]:
+    """Return what each child of a pool holds, largest first; nothing of a pool without children."""
+    if not isinstance(pool, prefork.TaskPool):
+        return []
+    sizes = [_resident_bytes(child.pid) for child in pool._pool._pool]
+    return sorted((size for size in sizes if size is not None), reverse=True)
+
+
+def _resident_bytes(pid: int) -> int | None:
+    try:
+        size: int = psutil.Process(pid).memory_info().rss
+    except psutil.Error:
+        return None
+    return size
 
 
 def _state() -> WorkerState:

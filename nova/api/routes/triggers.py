@@ -1,9 +1,12 @@
 """Runs of the domains, published now."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from nova.api.triggers import RESPONSES, Accepted, Trigger
+from nova.maintenance.models import MAX_AGE_HOURS_LIMIT
 
 router = APIRouter(prefix="/api/celery", tags=["triggers"])
 
@@ -25,3 +28,20 @@ class GovernanceRun(BaseModel):
 def run_governance(trigger: Trigger, run: GovernanceRun | None = None) -> Accepted:
     """Publish a governance run. Its report gets the task's id."""
     return trigger.publish("governance", (run or GovernanceRun()).model_dump())
+
+
+@router.post("/maintenance/cleanup", status_code=202, responses=RESPONSES)
+def run_maintenance(
+    trigger: Trigger,
+    max_age_hours: Annotated[
+        int,
+        Query(
+            ge=1,
+            le=MAX_AGE_HOURS_LIMIT,
+            description="What has no retention of its own goes when nobody used it for so long.",
+        ),
+    ] = 24,
+    dry_run: Annotated[bool, Query(description="Only report what would be removed.")] = False,
+) -> Accepted:
+    """Publish a cleanup of Redis. Its report gets the task's id."""
+    return trigger.publish("maintenance", {"max_age_hours": max_age_hours, "dry_run": dry_run})

@@ -154,9 +154,10 @@ def test_what_was_not_used_for_longest_is_freed_first(
     web.say("/a", status=304)
     make_fetcher(targets[0]).fetch(targets[0])
     cache = PageCache(client)
-    freed = cache.free_oldest(2)
-    assert freed.entries == 2
-    assert 0 < freed.stored_bytes < 2000, "stored packed"
+    oldest = cache.oldest(0, 2)
+    assert all(0 < size < 1000 for size in oldest.values()), "stored packed"
+    assert [*oldest, *cache.oldest(2, 2)] == [*cache.oldest(0, 10)]
+    cache.free(oldest)
     assert [cache.read(target) is not None for target in targets] == [True, False, False]
     assert client.zcard(Keys.HTTP_CACHE) == 1
 

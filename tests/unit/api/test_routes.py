@@ -19,6 +19,7 @@ ROLES = {
     ("GET", "/api/celery/status"): Role.VIEWER,
     ("GET", "/api/celery/task/{task_id}"): Role.VIEWER,
     ("POST", "/api/celery/governance/run"): Role.OPERATOR,
+    ("POST", "/api/celery/maintenance/cleanup"): Role.OPERATOR,
     ("GET", "/api/deadletters"): Role.VIEWER,
     ("GET", "/api/deadletters/{letter_id}"): Role.VIEWER,
     ("POST", "/api/deadletters/{letter_id}/replay"): Role.OPERATOR,

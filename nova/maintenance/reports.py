@@ -1,0 +1,6 @@
+"""The reports of maintenance."""
+
+from nova.maintenance.models import MaintenanceReport
+from nova.reports import ReportStore
+
+STORE = ReportStore("maintenance", MaintenanceReport)
