@@ -16,7 +16,7 @@ import redis
 from nova import channels, videos
 from nova.channels import METRIC_NAMES
 from nova.settings import Settings
-from nova.topics import normalise
+from nova.topics import folded
 from nova.videos import Video, VideoSource
 
 #: Metrics that only a channel's owner can know.
@@ -63,12 +63,12 @@ class OwnChannels:
     videos: Sequence[Video] = ()
 
     def __contains__(self, channel: object) -> bool:
-        return isinstance(channel, str) and _folded(channel) in self.folded
+        return isinstance(channel, str) and folded(channel) in self._folded
 
     @cached_property
-    def folded(self) -> frozenset[str]:
+    def _folded(self) -> frozenset[str]:
         """Their names as they are compared."""
-        return frozenset(map(_folded, self.names))
+        return frozenset(map(folded, self.names))
 
 
 def find_own_channels(client: redis.Redis, settings: Settings) -> OwnChannels:
@@ -77,19 +77,19 @@ def find_own_channels(client: redis.Redis, settings: Settings) -> OwnChannels:
     Raises:
         redis.RedisError: the data cannot be read.
     """
-    named = frozenset(map(_folded, settings.own_channels))
+    named = frozenset(map(folded, settings.own_channels))
     studio = [
         video
         for day in videos.newest_days(client)
         for video in videos.load_videos(client, day, VideoSource.STUDIO)
-        if not named or _folded(video.channel) in named
+        if not named or folded(video.channel) in named
     ]
     found = {video.channel for video in studio}
     income: dict[str, Income] = {}
     earned: list[date] = []
     for day in channels.newest_days(client, LOOKED_THROUGH):
         for name, one in _owners_rows(client, day).items():
-            if not named or _folded(name) in named:
+            if not named or folded(name) in named:
                 found.add(name)
                 if one.views:
                     income[name] = income.get(name, Income()) + one
@@ -97,7 +97,8 @@ def find_own_channels(client: redis.Redis, settings: Settings) -> OwnChannels:
     return OwnChannels(
         names=settings.own_channels or frozenset(found),
         basis=BY_SETTING if named else BY_DATA,
-        income=income,
+        # In one order, for sums of floats depend on it.
+        income=dict(sorted(income.items())),
         earned=(earned[0], earned[-1]) if earned else None,
         videos=studio,
     )
@@ -118,8 +119,3 @@ def _owners_rows(client: redis.Redis, day: date) -> dict[str, Income]:
         one = Income(float(revenue[row]), float(views[row])) if is_known[row] else Income()
         found[ids[row].decode()] = one
     return found
-
-
-def _folded(name: str) -> str:
-    """Return a name as names are compared: case, width and blanks around it do not matter."""
-    return normalise(name).strip()

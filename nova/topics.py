@@ -300,14 +300,21 @@ def find_topics(titles: Iterable[Titled]) -> dict[str, Topic]:
     return absorb(merge(counted, joined))
 
 
+def folded(name: str) -> str:
+    """Return a channel's name as names are compared: case, width and blanks around do not matter.
+
+    Channels of one name are one channel, wherever their titles come from.
+    """
+    return normalise(name).strip()
+
+
 def carriers(topics: Mapping[str, Topic], channels: Iterable[str]) -> dict[str, frozenset[str]]:
     """Return the topics that any of these channels carries: name -> which of them, as titled.
 
-    Channels are the same if their names are, `normalise`d. What two sets of channels share is the
-    intersection of the keys, what one misses their difference.
+    What two sets of channels share is the intersection of the keys, what one misses the difference.
     """
-    wanted = {normalise(channel).strip() for channel in channels}
+    wanted = set(map(folded, channels))
     named = {channel for topic in topics.values() for channel in topic.channels}
-    matching = frozenset(channel for channel in named if normalise(channel).strip() in wanted)
+    matching = frozenset(channel for channel in named if folded(channel) in wanted)
     carried = {name: topic.channels & matching for name, topic in topics.items()}
     return {name: found for name, found in carried.items() if found}

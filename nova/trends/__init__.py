@@ -1,0 +1,1 @@
+"""Trends: topics that rise in what sources show, and those of them that we do not cover."""
