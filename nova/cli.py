@@ -21,6 +21,7 @@ from nova.schedule import SCHEDULE
 from nova.settings import get_settings
 from nova.store import connect, redis_errors
 from nova.terminal import JsonOption, console, new_table, print_json
+from nova.trends import commands as trends_commands
 
 app = typer.Typer(
     name="nova",
@@ -147,6 +148,7 @@ add_trigger("governance", epilog=governance_commands.TRIGGER_EPILOG)(
 add_trigger("maintenance", epilog=maintenance_commands.TRIGGER_EPILOG)(
     maintenance_commands.trigger_maintenance
 )
+add_trigger("trends", epilog=trends_commands.TRIGGER_EPILOG)(trends_commands.trigger_trends)
 app.add_typer(domain_commands.trigger)
 app.add_typer(domain_commands.report)
 app.add_typer(governance_commands.override)

@@ -78,6 +78,12 @@ _TABLE = (
         reports="nova.maintenance.reports:STORE",
         printer="nova.maintenance.commands:print_report",
     ),
+    Domain(
+        name="trends",
+        task="nova.trends.daily_trend_scan_task",
+        reports="nova.trends.reports:STORE",
+        printer="nova.trends.commands:print_report",
+    ),
 )
 DOMAINS: Mapping[str, Domain] = {domain.name: domain for domain in _TABLE}
 

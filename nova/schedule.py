@@ -44,6 +44,11 @@ SCHEDULE: tuple[ScheduleEntry, ...] = (
         task="nova.maintenance.memory_cleanup_task",
         cron="0 * * * *",
     ),
+    ScheduleEntry(
+        name="daily-trend-scan",
+        task="nova.trends.daily_trend_scan_task",
+        cron="0 6 * * *",
+    ),
 )
 
 

@@ -1,5 +1,6 @@
 """Runs of the domains, published now."""
 
+from datetime import date
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -45,3 +46,22 @@ def run_maintenance(
 ) -> Accepted:
     """Publish a cleanup of Redis. Its report gets the task's id."""
     return trigger.publish("maintenance", {"max_age_hours": max_age_hours, "dry_run": dry_run})
+
+
+class TrendsRun(BaseModel):
+    """What to run; all of it may be left out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    day: date | None = Field(
+        default=None,
+        description="Day to scan. Left out: today if sources are fetched, else the day of the "
+        "newest trending list.",
+        examples=["2017-11-28"],
+    )
+
+
+@router.post("/trends/run", status_code=202, responses=RESPONSES)
+def run_trends(trigger: Trigger, run: TrendsRun | None = None) -> Accepted:
+    """Publish a scan for trends. Its report gets the task's id."""
+    return trigger.publish("trends", (run or TrendsRun()).model_dump(mode="json"))

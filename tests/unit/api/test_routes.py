@@ -20,6 +20,7 @@ ROLES = {
     ("GET", "/api/celery/task/{task_id}"): Role.VIEWER,
     ("POST", "/api/celery/governance/run"): Role.OPERATOR,
     ("POST", "/api/celery/maintenance/cleanup"): Role.OPERATOR,
+    ("POST", "/api/celery/trends/run"): Role.OPERATOR,
     ("GET", "/api/deadletters"): Role.VIEWER,
     ("GET", "/api/deadletters/{letter_id}"): Role.VIEWER,
     ("POST", "/api/deadletters/{letter_id}/replay"): Role.OPERATOR,
