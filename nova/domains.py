@@ -4,11 +4,13 @@ A domain is a package `nova/<name>/` whose task makes reports; its word is also 
 table names is imported when it is used: keep the modules it points at free of heavy libraries.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import redis
 
 from nova.errors import NotFoundError
@@ -48,7 +50,12 @@ class Domain:
         resolve_name(self.printer)(report, limit)
 
     def publish(
-        self, app: "Celery", arguments: Mapping[str, Any], task_id: str | None = None
+        self,
+        app: "Celery",
+        arguments: Mapping[str, Any],
+        task_id: str | None = None,
+        *,
+        is_repeatable: bool = False,
     ) -> Any:
         """Publish a run; return Celery's AsyncResult, whose `id` its report gets too.
 
@@ -56,13 +63,27 @@ class Domain:
             app: Nova's app of Celery.
             arguments: keyword arguments of the task; None counts as a value.
             task_id: publish it under this id, such as that of a run that was not confirmed.
+            is_repeatable: whether the same may be asked for again under this id, and publishes
+                nothing more then.
 
         Raises:
             InputError: an argument is wrong; nothing was published.
+            ConflictError: something else was asked for under this id; nothing was published.
             UnconfirmedPublishError: it may have been published, or not.
             UnavailableError: Redis does not take it; nothing was published.
         """
-        return app.send_task(self.task, kwargs=dict(arguments), task_id=task_id)
+        from nova.runtime.publishing import ASKED_HEADER
+
+        options: dict[str, Any] = {}
+        if is_repeatable:
+            options["headers"] = {ASKED_HEADER: _digest(self.task, arguments)}
+        return app.send_task(self.task, kwargs=dict(arguments), task_id=task_id, **options)
+
+
+def _digest(task: str, arguments: Mapping[str, Any]) -> str:
+    """Return a short text that is the same for the same task and arguments."""
+    text = orjson.dumps([task, dict(arguments)], option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(text).hexdigest()
 
 
 _TABLE = (

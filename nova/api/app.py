@@ -9,7 +9,9 @@ from fastapi import FastAPI
 
 import nova
 from nova.api import problems
+from nova.api.admission import Gate
 from nova.api.middleware import BodyLimit, RequestMetrics
+from nova.api.request_ids import RequestIds
 from nova.api.routes import (
     celery,
     deadletters,
@@ -48,10 +50,12 @@ def create_app(settings: Settings, celery_app: Celery) -> FastAPI:
     app.state.celery = celery_app
     app.state.tokens = TokenIssuer(settings)
     app.state.redis = connect(settings)
+    app.state.gate = Gate(settings, app.state.redis)
     # Probes and scrapers want an answer soon, also when Redis froze.
     app.state.probe_redis = connect(settings, timeout_seconds=REDIS_TIMEOUT_SECONDS)
     app.add_middleware(BodyLimit, limits_bytes={metrics.PATH: settings.ingest_max_bytes})
     app.add_middleware(RequestMetrics)
+    app.add_middleware(RequestIds)
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)

@@ -13,8 +13,10 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from nova.api import request_ids
 from nova.errors import (
     ConfigurationError,
+    ConflictError,
     InputError,
     NotFoundError,
     NovaError,
@@ -48,6 +50,11 @@ class Problem(BaseModel):
     instance: str = Field(
         description="Path of the request.", examples=["/api/governance/reports/latest/channels"]
     )
+    request_id: str | None = Field(
+        default=None,
+        description="Name of the request, as in the header X-Request-ID and in the log.",
+        examples=["0b6f3a8e9d2c4f51a7c3d1e2f4b5a697"],
+    )
     errors: list[FieldError] | None = Field(
         default=None, description="Each wrong field, when the request itself is wrong."
     )
@@ -74,6 +81,7 @@ INVALID_REQUEST = Kind("urn:nova:problem:request", "Invalid request", 422)
 #: The one place where errors of Nova become HTTP; the most special class of an error counts.
 KINDS: Mapping[type[NovaError], Kind] = {
     InputError: Kind("urn:nova:problem:input", "Invalid input", 422),
+    ConflictError: Kind("urn:nova:problem:conflict", "Conflict", 409),
     NotFoundError: Kind("urn:nova:problem:not-found", "Not found", 404),
     UnconfirmedPublishError: Kind("urn:nova:problem:unconfirmed", "Not confirmed", 503),
     UnavailableError: Kind("urn:nova:problem:unavailable", "A server is away", 503),
@@ -98,11 +106,15 @@ def problem_response(
         status=kind.status,
         detail=detail,
         instance=request.url.path,
+        request_id=request_ids.current(),
         errors=None if errors is None else list(errors),
         task_id=task_id,
     )
     body = problem.model_dump_json(exclude_none=True)
     all_headers = dict(headers or {})
+    if problem.request_id is not None:
+        # The answer to an unknown error does not pass the middleware that sets it elsewhere.
+        all_headers[request_ids.HEADER] = problem.request_id
     if kind.status == HTTPStatus.SERVICE_UNAVAILABLE:
         all_headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return Response(body, kind.status, all_headers, MEDIA_TYPE)
@@ -170,16 +182,27 @@ _DESCRIPTIONS = {
     401: "No valid token.",
     403: "The token's role is too low.",
     404: "There is no such thing.",
+    409: "The Idempotency-Key was used for something else.",
     413: "The body is too large.",
     422: "The request, or the data in it, is wrong.",
+    429: "Too many requests with this token; Retry-After says when the next one passes.",
     503: "Redis is away; try again later.",
 }
-_EXAMPLE_KINDS = {422: INVALID_REQUEST, 404: KINDS[NotFoundError], 503: KINDS[UnavailableError]}
+_EXAMPLE_KINDS = {
+    404: KINDS[NotFoundError],
+    409: KINDS[ConflictError],
+    422: INVALID_REQUEST,
+    503: KINDS[UnavailableError],
+}
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses` of a route that may answer with problems of these statuses."""
-    return {status: _documented(status) for status in statuses}
+    """Return the `responses` of a route that may answer with problems of these statuses.
+
+    Whatever asks for a token (401) may also be limited (429).
+    """
+    limited = (429,) if 401 in statuses else ()
+    return {status: _documented(status) for status in sorted({*statuses, *limited})}
 
 
 def _documented(status: int) -> dict[str, Any]:

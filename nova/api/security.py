@@ -2,7 +2,8 @@
 
 import enum
 import functools
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,10 +13,11 @@ from nova.errors import InputError
 from nova.settings import Settings
 
 ALGORITHM = "HS256"
-REQUIRED_CLAIMS = ("exp", "iat", "iss", "aud", "sub", "role")
+REQUIRED_CLAIMS = ("exp", "iat", "iss", "aud", "sub", "role", "jti")
 #: Clocks of two hosts may differ by this much.
 LEEWAY = timedelta(seconds=10)
 LONGEST_TTL = timedelta(days=366)
+LONGEST_SUBJECT = 200
 
 
 @functools.total_ordering
@@ -39,6 +41,21 @@ class Caller:
 
     subject: str
     role: Role
+    #: Of the token; by it the token is limited and revoked.
+    token_id: str
+
+
+@dataclass(frozen=True)
+class IssuedToken:
+    """A new token, and what may be known of it."""
+
+    id: str
+    subject: str
+    role: Role
+    issued_at: datetime
+    expires_at: datetime
+    #: The token itself: a secret.
+    text: str = field(repr=False)
 
 
 class InvalidTokenError(Exception):
@@ -46,40 +63,48 @@ class InvalidTokenError(Exception):
 
 
 class TokenIssuer:
-    """Makes and checks the tokens of one Nova.
+    """Makes the tokens of one Nova, and checks them: also those of the key that it had before.
 
     Raises:
-        ConfigurationError: JWT_SECRET_KEY is missing, too short or a placeholder.
+        ConfigurationError: JWT_SECRET_KEY is missing, or it or the previous key is too short or a
+            placeholder.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._secret = settings.require_jwt_secret()
+        self._previous = settings.previous_jwt_secret()
         self._issuer = settings.jwt_issuer
         self._audience = settings.jwt_audience
 
-    def create(self, subject: str, role: Role, ttl: timedelta) -> str:
-        """Return a token that is valid from now on for `ttl`.
+    def issue(self, subject: str, role: Role, ttl: timedelta) -> IssuedToken:
+        """Return a token that is valid from now on for `ttl`, in whole seconds.
 
         Raises:
-            InputError: `ttl` is not between one second and 366 days, or `subject` is empty.
+            InputError: `ttl` is not between one second and 366 days, or `subject` is empty or
+                longer than 200 characters.
         """
         if not timedelta(seconds=1) <= ttl <= LONGEST_TTL:
             raise InputError(f"a token lives between 1 second and {LONGEST_TTL.days} days")
-        if not subject.strip():
-            raise InputError("a token needs a subject: who will use it")
-        now = datetime.now(UTC)
+        if not subject.strip() or len(subject) > LONGEST_SUBJECT:
+            raise InputError(
+                f"a token needs a subject of 1 to {LONGEST_SUBJECT} characters: who will use it"
+            )
+        now = datetime.now(UTC).replace(microsecond=0)
+        token_id, expires_at = uuid.uuid4().hex, now + ttl
         claims = {
+            "jti": token_id,
             "sub": subject,
             "role": role.value,
             "iss": self._issuer,
             "aud": self._audience,
             "iat": now,
-            "exp": now + ttl,
+            "exp": expires_at,
         }
-        return jwt.encode(claims, self._secret, algorithm=ALGORITHM)
+        text = jwt.encode(claims, self._secret, algorithm=ALGORITHM)
+        return IssuedToken(token_id, subject, role, now, expires_at, text)
 
     def check(self, token: str) -> Caller:
-        """Return who a token stands for.
+        """Return who a token stands for. Whether it was revoked is asked elsewhere: admission.py.
 
         Raises:
             InvalidTokenError: it is expired, forged, incomplete or meant for somebody else.
@@ -89,20 +114,12 @@ class TokenIssuer:
             role = Role(claims["role"])
         except ValueError:
             raise InvalidTokenError("the token's role is unknown") from None
-        return Caller(subject=claims["sub"], role=role)
+        return Caller(subject=claims["sub"], role=role, token_id=claims["jti"])
 
     def _claims(self, token: str) -> dict[str, Any]:
         """Return the claims. The signature is checked before any of them is looked at."""
         try:
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                self._secret,
-                algorithms=[ALGORITHM],
-                issuer=self._issuer,
-                audience=self._audience,
-                leeway=LEEWAY,
-                options={"require": list(REQUIRED_CLAIMS)},
-            )
+            return self._decode(token)
         except jwt.ExpiredSignatureError:
             raise InvalidTokenError("the token has expired; get a new one") from None
         except jwt.ImmatureSignatureError:
@@ -113,4 +130,23 @@ class TokenIssuer:
             raise InvalidTokenError(f"the token lacks the claim {error.claim}") from None
         except jwt.InvalidTokenError:
             raise InvalidTokenError("the token is not one of this Nova's") from None
+
+    def _decode(self, token: str) -> dict[str, Any]:
+        try:
+            return self._decode_with(self._secret, token)
+        except jwt.InvalidSignatureError:
+            if self._previous is None:
+                raise
+        return self._decode_with(self._previous, token)
+
+    def _decode_with(self, secret: str, token: str) -> dict[str, Any]:
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            secret,
+            algorithms=[ALGORITHM],
+            issuer=self._issuer,
+            audience=self._audience,
+            leeway=LEEWAY,
+            options={"require": list(REQUIRED_CLAIMS)},
+        )
         return claims

@@ -11,6 +11,7 @@ from celery.result import denied_join_result
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from nova import logs
+from nova.api import request_ids
 from nova.api.app import create_app
 from nova.errors import ConfigurationError
 from nova.runtime import watchdog
@@ -89,6 +90,7 @@ def serve(settings: Settings, celery_app: Celery) -> None:
     app = create_app(settings, celery_app)
     sockets = systemd_sockets(settings) or [bind(settings.api_host, settings.api_port)]
     logs.configure(settings, "api")
+    request_ids.install_in_logs()
     config = uvicorn.Config(
         app,
         log_config=None,  # the root logger's handlers write it all

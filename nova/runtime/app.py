@@ -5,6 +5,7 @@ from typing import Any
 from celery import Celery
 from celery.utils import uuid
 
+from nova.errors import InputError
 from nova.queues import queue_of_task
 from nova.runtime import publishing
 from nova.runtime.arguments import check_arguments
@@ -53,7 +54,9 @@ class NovaCelery(Celery):  # type: ignore[misc]  # celery ships no types
                 with the same id is safe.
             UnavailableError: Redis does not take it; nothing was published.
             InputError: its arguments are wrong, or it has a priority; nothing was published.
+            ConflictError: something else was asked for under this task id; nothing was published.
         """
+        self._check_headers(headers or {})
         task = options.get("task_type") or self.known_task(name)
         check_arguments(task, args, kwargs, retries=options.get("retries", 0))
         task_id = task_id or uuid()
@@ -83,6 +86,13 @@ class NovaCelery(Celery):  # type: ignore[misc]  # celery ships no types
         if name not in self.tasks:
             self.loader.import_default_modules()
         return self.tasks.get(name)
+
+    def _check_headers(self, headers: dict[str, Any]) -> None:
+        if publishing.ASKED_HEADER in headers and "transport" in self._settings.stock_parts:
+            raise InputError(
+                "only Nova's own transport publishes once what is asked for twice, and "
+                "NOVA_STOCK_PARTS has replaced it; ask without Idempotency-Key"
+            )
 
     def _note_for_stock(self, task_id: str, name: str, queue: Any) -> None:
         """Leave the note that kombu's own transport does not leave."""

@@ -516,9 +516,10 @@ def kill_the_api(lab: Lab) -> Outcome:
 def trigger_and_kill(lab: Lab, kills: int) -> None:
     """Trigger governance runs through an API that is killed from time to time."""
     port = free_port()
-    api = lab.program("api", [sys.executable, "-m", "nova", "api"], NOVA_API_PORT=str(port))
+    command = [sys.executable, "-m", "nova", "api"]
+    api = lab.program("api", command, NOVA_API_PORT=str(port), NOVA_API_RATE_LIMIT="0")
     settings = Settings.model_validate(lab.environment())
-    token = TokenIssuer(settings).create("fault", Role.OPERATOR, timedelta(hours=2))
+    token = TokenIssuer(settings).issue("fault", Role.OPERATOR, timedelta(hours=2)).text
     headers = {"Authorization": f"Bearer {token}"}
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=5) as client:
         for kill in range(kills):

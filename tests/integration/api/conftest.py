@@ -38,7 +38,8 @@ class ApiProcess:
         """Headers with a token of a role."""
         if role is None:
             return {}
-        return {"Authorization": f"Bearer {self.tokens.create('ann', role, timedelta(hours=1))}"}
+        token = self.tokens.issue("ann", role, timedelta(hours=1)).text
+        return {"Authorization": f"Bearer {token}"}
 
     def request(
         self, method: str, path: str, role: Role | None = None, **options: Any

@@ -12,6 +12,7 @@ from nova.api.problems import KINDS, MEDIA_TYPE
 from nova.api.security import Role
 from nova.errors import (
     ConfigurationError,
+    ConflictError,
     InputError,
     NotFoundError,
     NovaError,
@@ -25,9 +26,11 @@ def problem(response: httpx.Response, status: int) -> dict[str, Any]:
     assert response.status_code == status
     assert response.headers["content-type"] == MEDIA_TYPE
     document: dict[str, Any] = response.json()
-    assert document.keys() - {"errors"} == {"type", "title", "status", "detail", "instance"}
+    always = {"type", "title", "status", "detail", "instance", "request_id"}
+    assert document.keys() - {"errors"} == always
     assert document["status"] == status
     assert document["instance"] == response.request.url.path
+    assert document["request_id"] == response.headers["X-Request-ID"]
     return document
 
 
@@ -45,6 +48,7 @@ def fail_with(app: FastAPI, error: Exception) -> None:
     [
         (InputError("bad row"), 422),
         (NotFoundError("no such report"), 404),
+        (ConflictError("asked for something else before"), 409),
         (UnavailableError("Redis is away"), 503),
     ],
 )
@@ -152,12 +156,12 @@ def test_openapi_documents_problems_with_examples(api: Api) -> None:
                     assert answer["content"][MEDIA_TYPE]["example"]["status"] == int(status)
 
 
-def test_every_route_with_a_token_documents_401_403_and_503(api: Api) -> None:
+def test_every_route_with_a_token_documents_what_any_may_answer(api: Api) -> None:
     document = api.get("/openapi.json").json()
     secured = [o for p in document["paths"].values() for o in p.values() if "security" in o]
     assert len(secured) >= 9
     for operation in secured:
-        assert {"401", "403", "503"} <= operation["responses"].keys(), operation["summary"]
+        assert {"401", "403", "429", "503"} <= operation["responses"].keys(), operation["summary"]
 
 
 def test_unknown_errors_are_left_to_the_server_to_log(

@@ -36,7 +36,7 @@ def tokens(offline_settings: Make) -> TokenIssuer:
 def claims(**changes: Any) -> dict[str, Any]:
     """Claims of a good token, with changes; a claim that is None is left out."""
     now = datetime.now(UTC)
-    good = {"sub": "ann", "role": "viewer", "iss": "nova", "aud": "nova-api"}
+    good = {"sub": "ann", "role": "viewer", "iss": "nova", "aud": "nova-api", "jti": "7"}
     all_claims = good | {"iat": now, "exp": now + HOUR} | changes
     return {name: value for name, value in all_claims.items() if value is not None}
 
@@ -52,8 +52,9 @@ def test_the_claims_that_the_refusals_below_start_from_are_accepted(tokens: Toke
 
 @pytest.mark.parametrize("role", Role)
 def test_a_token_that_was_made_here_is_accepted(tokens: TokenIssuer, role: Role) -> None:
-    caller = tokens.check(tokens.create("ann", role, HOUR))
-    assert (caller.subject, caller.role) == ("ann", role)
+    issued = tokens.issue("ann", role, HOUR)
+    caller = tokens.check(issued.text)
+    assert (caller.subject, caller.role, caller.token_id) == ("ann", role, issued.id)
 
 
 @pytest.mark.parametrize("claim", REQUIRED_CLAIMS)
@@ -72,6 +73,7 @@ def test_a_token_without_a_required_claim_is_refused_and_the_claim_named(
         ({"role": "root"}, "role is unknown"),
         ({"role": ["admin"]}, "role is unknown"),
         ({"sub": 7}, "not one of this Nova's"),
+        ({"jti": 7}, "not one of this Nova's"),
     ],
 )
 def test_a_signed_token_with_a_wrong_claim_is_refused(
@@ -145,12 +147,67 @@ def test_roles_are_ordered_and_not_by_their_letters() -> None:
 @pytest.mark.parametrize("ttl", [timedelta(0), timedelta(days=-1), timedelta(days=367)])
 def test_a_lifetime_out_of_bounds_is_refused(tokens: TokenIssuer, ttl: timedelta) -> None:
     with pytest.raises(InputError, match="366 days"):
-        tokens.create("ann", Role.VIEWER, ttl)
+        tokens.issue("ann", Role.VIEWER, ttl)
 
 
-def test_a_token_for_nobody_is_refused(tokens: TokenIssuer) -> None:
+@pytest.mark.parametrize("subject", ["", " ", "x" * 201])
+def test_a_token_for_nobody_is_refused(tokens: TokenIssuer, subject: str) -> None:
     with pytest.raises(InputError, match="subject"):
-        tokens.create(" ", Role.VIEWER, HOUR)
+        tokens.issue(subject, Role.VIEWER, HOUR)
+
+
+def test_two_tokens_have_different_ids(tokens: TokenIssuer) -> None:
+    ids = {tokens.issue("ann", Role.VIEWER, HOUR).id for _ in range(2)}
+    assert len(ids) == 2
+
+
+def test_a_token_does_not_show_in_what_is_printed(tokens: TokenIssuer) -> None:
+    issued = tokens.issue("ann", Role.VIEWER, HOUR)
+    assert issued.text not in repr(issued)
+    assert issued.text.rpartition(".")[2] not in str(issued)
+
+
+# --- A new key
+
+
+def test_after_a_change_of_the_key_older_tokens_are_accepted_and_new_ones_have_the_new(
+    offline_settings: Make,
+) -> None:
+    before = TokenIssuer(offline_settings())
+    old = before.issue("ann", Role.OPERATOR, HOUR)
+    after = TokenIssuer(
+        offline_settings(JWT_SECRET_KEY="n" * 40, NOVA_JWT_SECRET_KEY_PREVIOUS=JWT_SECRET)
+    )
+    assert after.check(old.text).token_id == old.id
+    new = after.issue("ann", Role.OPERATOR, HOUR)
+    assert after.check(new.text).token_id == new.id
+    with pytest.raises(InvalidTokenError, match="not one of this Nova's"):
+        before.check(new.text)
+
+
+def test_without_the_previous_key_its_tokens_are_refused(offline_settings: Make) -> None:
+    old = TokenIssuer(offline_settings()).issue("ann", Role.VIEWER, HOUR)
+    after = TokenIssuer(offline_settings(JWT_SECRET_KEY="n" * 40))
+    with pytest.raises(InvalidTokenError, match="not one of this Nova's"):
+        after.check(old.text)
+
+
+def test_a_token_of_the_previous_key_is_checked_in_full(offline_settings: Make) -> None:
+    after = TokenIssuer(
+        offline_settings(JWT_SECRET_KEY="n" * 40, NOVA_JWT_SECRET_KEY_PREVIOUS=JWT_SECRET)
+    )
+    assert after.check(sign())
+    with pytest.raises(InvalidTokenError, match="expired"):
+        after.check(sign(exp=datetime.now(UTC) - HOUR))
+    with pytest.raises(InvalidTokenError, match="lacks the claim jti"):
+        after.check(sign(jti=None))
+
+
+@pytest.mark.parametrize("secret", ["too-small", "your_secure_jwt_key_here" * 2])
+def test_an_unsafe_previous_key_is_refused(offline_settings: Make, secret: str) -> None:
+    with pytest.raises(ConfigurationError, match="NOVA_JWT_SECRET_KEY_PREVIOUS") as caught:
+        TokenIssuer(offline_settings(NOVA_JWT_SECRET_KEY_PREVIOUS=secret))
+    assert secret not in str(caught.value)
 
 
 @pytest.mark.parametrize("secret", ["", "too-small", "your_secure_jwt_key_here" * 2])
