@@ -9,12 +9,12 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Any, cast
 
 import redis
-from pydantic import JsonValue
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from nova import videos
+from nova.errors import InputError
 from nova.feeds import Item
 from nova.fetching import Fetcher
 from nova.memory import MAX_VALUE_BYTES, Memory
@@ -30,6 +30,8 @@ INGESTED_LISTS = Source(name="trending", kind="trending")
 #: A list that is this much older than the scanned day still counts as now: who ingests the list of
 #: a day in the evening has it scanned in the next morning.
 FRESH = timedelta(days=1)
+#: What agent memory keeps of a source and a day: title, channel and views of each entry.
+_ENTRIES = TypeAdapter(list[tuple[str, str | None, int | None]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,8 @@ class Listing:
     @property
     def not_counted(self) -> str | None:
         """Why it does not count, one line; None if it does."""
-        if self.now and not self.past_days:
-            return f"no day before {self.now} to compare with"
+        if self.now and not self.past_titles:
+            return f"no title before {self.now} to compare with"
         return self.error
 
 
@@ -176,7 +178,12 @@ def _remembered(
     today = window[-1]
     keys = {_memory_key(source, day): day for day in window}
     stored = memory.get_many(NAMESPACE, keys)
-    lists = {day: _recall(source, day, stored[key]) for key, day in keys.items() if key in stored}
+    try:
+        lists = {
+            day: _recall(source, day, stored[key]) for key, day in keys.items() if key in stored
+        }
+    except InputError as error:
+        return Listing(source, error=str(error))
     if reading is None:
         error = None if today in lists else f"nothing is remembered of {today}"
         return Listing(source, lists, None if error else today, error)
@@ -215,10 +222,18 @@ def _that_fit(items: Iterable[Item]) -> Iterator[JsonValue]:
         yield entry
 
 
-def _recall(source: Source, day: date, entries: JsonValue) -> list[Listed]:
+def _recall(source: Source, day: date, entries: object) -> list[Listed]:
     """Return a feed's titles of a day from agent memory, each once."""
+    try:
+        known = _ENTRIES.validate_python(entries)
+    except ValidationError:
+        key = _memory_key(source, day)
+        raise InputError(
+            f"agent memory {NAMESPACE}, {key!r}: is no list of title, channel and views; "
+            f"remove it: nova memory forget {NAMESPACE} '{key}'"
+        ) from None
     found: dict[str, Listed] = {}
-    for title, channel, views in cast(list[list[Any]], entries):
+    for title, channel, views in known:
         named = channel or source.name
         listed = Listed(source.name, day, named, title, named, views)
         found.setdefault(listed.key, listed)

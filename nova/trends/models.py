@@ -78,8 +78,8 @@ class RisingTopic(Record):
     channels: list[str] = Field(description="Those that carry it on that day, the first by name.")
     channels_total: int
     projected_usd: float | None = Field(
-        description="What a video of ours on it would earn with its titles' median views; null "
-        "without revenue of ours, or without views."
+        description="What a video of ours on it would earn, see the projection; null without "
+        "revenue of ours, or without views."
     )
     value: float = Field(description="log2(1 + projected / typical); 1 where that is not known.")
     covered_by: list[str] = Field(description="Our channels that have a title on it.")

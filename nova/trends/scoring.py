@@ -48,14 +48,15 @@ class Rates:
     def project(self, titles: Sequence[Listed]) -> float | None:
         """Return what a video would earn us with the median views of these titles.
 
-        Its category is the most frequent one of theirs. None where no title has views.
+        One title of typical views counts among them: few titles say little. Its category is the
+        most frequent one of theirs. None where no title has views.
         """
         views = [title.views for title in titles if title.views is not None]
         if not views:
             return None
         category = most_frequent(titles)
         rpm = self.rpm if category is None else self.rpm_by_category.get(category, self.rpm)
-        return rpm * median(views) / 1000
+        return rpm * median([*views, self.typical_views]) / 1000
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,10 @@ TOPICS_SHOWN = 50
 TITLES_SHOWN = 5
 #: Names that a report tells of channels, or of folded topics.
 NAMES_SHOWN = 20
-FORMULA = "rpm of our channels in the topic's category, or of all, x median views / 1000"
+FORMULA = (
+    "rpm of our channels in the topic's category, or of all, x median views of its titles and of "
+    "one typical title / 1000"
+)
 NOTHING = "no trending list was ingested and no other source is configured: nothing to scan"
 
 
@@ -86,7 +89,7 @@ def scan_trends(
     if day > today:
         raise InputError(f"day {day} has not come yet; today is {today} (UTC)")
     window = read_window(client, settings, sources, day, fetch=day == today, fetcher=fetcher)
-    report = _report(report_id, now, window, find_own_channels(client, settings))
+    report = build_report(report_id, now, window, find_own_channels(client, settings))
     logger.info("trend report %s: %s", report_id, report.headline)
     remember = [item for listing in window.listings for item in listing.remember.items()]
     return Scan(report, dict(remember))
@@ -98,7 +101,15 @@ def _default_day(client: redis.Redis, sources: Sequence[Source], today: date) ->
     return videos.newest_day(client, VideoSource.TRENDING) if sources else None
 
 
-def _report(report_id: str, now: datetime, window: Window, own: OwnChannels) -> TrendReport:
+def build_report(report_id: str, now: datetime, window: Window, own: OwnChannels) -> TrendReport:
+    """Return the report of a window; a pure function, the same for the same data in any order.
+
+    Args:
+        report_id: id of the task that runs.
+        now: the time, UTC.
+        window: what the sources showed.
+        own: our channels.
+    """
     rates = find_rates(own, window.listings)
     scored = score_topics(window.listings, own, rates)
     rising = [one for one in scored if one.rises]
