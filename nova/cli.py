@@ -131,13 +131,9 @@ def celery(context: typer.Context) -> None:
 @app.command(context_settings=PASS_THROUGH, epilog="Example: nova flower --port=5555")
 def flower(context: typer.Context) -> None:
     """Run Flower on Nova's app, with Nova's log file."""
-    from flower.__main__ import main as flower_main
+    from nova.flower import run
 
-    from nova import logs
-
-    logs.configure(get_settings(), "flower")
-    sys.argv = ["celery", "-A", "nova.celery_app", "flower", *context.args]
-    flower_main()
+    run(context.args)
 
 
 app.command(epilog=ingest_commands.EPILOG)(ingest_commands.ingest)
