@@ -140,7 +140,7 @@ class HeartbeatStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery sh
 
 def _child_memory(pool: Any) -> list[int]:
     """Return what each child of a pool holds, largest first; nothing of a pool without children."""
-    if not isinstance(pool, prefork.TaskPool):
+    if not isinstance(pool, prefork.TaskPool) or pool._pool is None:
         return []
     sizes = [_resident_bytes(child.pid) for child in pool._pool._pool]
     return sorted((size for size in sizes if size is not None), reverse=True)
