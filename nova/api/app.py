@@ -14,11 +14,13 @@ from nova.api.middleware import BodyLimit, RequestMetrics
 from nova.api.request_ids import RequestIds
 from nova.api.routes import (
     celery,
+    channels,
     deadletters,
     governance,
     metrics,
     process,
     reports,
+    tokens,
     triggers,
 )
 from nova.api.security import TokenIssuer
@@ -26,7 +28,17 @@ from nova.metrics import REDIS_TIMEOUT_SECONDS
 from nova.settings import Settings
 from nova.store import connect
 
-_MODULES = (celery, triggers, deadletters, reports, governance, metrics, process)
+_MODULES = (
+    celery,
+    triggers,
+    deadletters,
+    reports,
+    governance,
+    channels,
+    metrics,
+    tokens,
+    process,
+)
 ROUTERS = tuple(module.router for module in _MODULES)
 DESCRIPTION = """
 Management of Nova. Requests carry a token of `nova token create --role viewer|operator|admin` in

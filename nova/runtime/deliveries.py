@@ -47,7 +47,7 @@ def read_deliveries(client: redis.Redis) -> Deliveries:
         held=held,
         # A message that waits to be tried again is given a time that lies ahead.
         oldest_renewal_seconds=max(0.0, seconds - renewed_at),
-        redelivered=_by_queue(
+        redelivered=by_queue(
             (name.decode().removeprefix(REDELIVERED_PREFIX), int(count))
             for name, count in sweep.items()
             if name.startswith(REDELIVERED_PREFIX.encode())
@@ -60,11 +60,11 @@ def _dead_letters(client: redis.Redis, queues: list[str]) -> dict[str, int]:
     with client.pipeline(transaction=False) as pipe:
         for queue in queues:
             pipe.llen(Keys.dead_letters(queue))
-        return _by_queue(zip(queues, cast(list[int], pipe.execute()), strict=True))
+        return by_queue(zip(queues, cast(list[int], pipe.execute()), strict=True))
 
 
-def _by_queue(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
-    """Add up, so that there are no more names than queues in the table, and one."""
+def by_queue(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Add up numbers of queues: one for each in the queue table, and one for all others."""
     sums: Counter[str] = Counter(dict.fromkeys((*QUEUES, OTHER_QUEUES), 0))
     for queue, count in counts:
         sums[queue_label(queue)] += count

@@ -7,6 +7,7 @@ workers and waits for the slowest.
 import logging
 import os
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
@@ -50,6 +51,10 @@ class WorkerHeartbeat(BaseModel):
         default="working",
         description="draining: takes no more tasks, some still run; drained: none runs any more; "
         "stopping: was asked to end.",
+    )
+    held: dict[str, int] = Field(
+        default_factory=dict,
+        description="Tasks that it holds, by queue: they run, or wait for an ETA or a process.",
     )
     started_at: datetime
     at: datetime
@@ -116,6 +121,7 @@ class HeartbeatStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery sh
             concurrency=parent.pool.limit,
             active=len(state.active_requests),
             state=_state(),
+            held=HOLDINGS.by_queue(),
             started_at=self.started_at,
             at=datetime.now(UTC),
             memory_bytes=_resident_bytes(os.getpid()),
@@ -177,5 +183,10 @@ def read_workers(client: redis.Redis) -> list[WorkerHeartbeat]:
     names = sorted(member.decode() for member in members)
     if not names:
         return []
-    notes = client.mget([Keys.worker(name) for name in names])
+    notes = cast(list[bytes | None], client.mget([Keys.worker(name) for name in names]))
+    return parse_heartbeats(notes)
+
+
+def parse_heartbeats(notes: Iterable[bytes | None]) -> list[WorkerHeartbeat]:
+    """Read heartbeats as they stand in Redis; None for one that has expired."""
     return [WorkerHeartbeat.model_validate_json(note) for note in notes if note is not None]

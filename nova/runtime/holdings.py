@@ -7,6 +7,7 @@ lost one the worker goes on with what runs, and settles it over the next.
 import os
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from nova.runtime.claims import ClaimedMessage, Outcome, Owner, Settlement
@@ -42,6 +43,11 @@ class Holdings:
     def count(self) -> int:
         """Count the messages that take up room: those whose end Celery has not told yet."""
         return len(self._held)
+
+    def by_queue(self) -> dict[str, int]:
+        """Count the messages that are held by the queue that they came from."""
+        with self._lock:
+            return dict(Counter(message.queue for message in self._held.values()))
 
     def find(self, token: str) -> ClaimedMessage | None:
         """Return a message that is held under this token, if one is."""

@@ -8,7 +8,7 @@ publishes; it stays until a week after the run.
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import cast
+from typing import Literal, cast
 
 import redis
 from pydantic import BaseModel, Field
@@ -22,6 +22,8 @@ from nova.store import Keys
 RECENT_TASKS_KEPT = 10_000
 #: What `parse_note` reads of a run.
 NOTE_FIELDS = ("name", "queue", "published_at", "holder", "starts", "done")
+#: What became of a task, by Celery's names.
+TaskState = Literal["PENDING", "STARTED", "RETRY", "SUCCESS", "FAILURE", "REVOKED"]
 
 
 class IssuedTask(BaseModel):

@@ -7,19 +7,16 @@ both. No worker is asked, and Celery is not needed.
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 
 import redis
 from kombu.utils.json import loads
 from pydantic import BaseModel, Field
 
 from nova.errors import NotFoundError
-from nova.runtime.issued import NOTE_FIELDS, IssuedTask, find_issued, parse_note
+from nova.runtime.issued import NOTE_FIELDS, IssuedTask, TaskState, find_issued, parse_note
 from nova.store import Keys
 
-#: By Celery's names.
-TaskState = Literal["PENDING", "STARTED", "RETRY", "SUCCESS", "FAILURE", "REVOKED"]
-TASK_STATES: tuple[str, ...] = get_args(TaskState)
 #: Nothing follows these.
 READY_STATES = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 
@@ -111,7 +108,7 @@ def _error(result: Any) -> str | None:
 def list_tasks(
     client: redis.Redis,
     *,
-    state: str | None = None,
+    state: TaskState | None = None,
     queue: str | None = None,
     name: str | None = None,
     limit: int = 20,

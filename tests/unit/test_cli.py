@@ -1,14 +1,15 @@
 """The nova command: output for people and programs, and errors in one line."""
 
-import json
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
 import nova
 from nova import cli
 from nova.errors import UnavailableError
-from nova.queues import QUEUES
 from nova.settings import get_settings
 
 
@@ -26,18 +27,34 @@ def test_version_is_the_release(
     assert capsys.readouterr().out == f"{nova.__release__}\n"
 
 
-def test_queues_prints_json_for_programs(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(monkeypatch, "queues", "--json") == 0
-    assert list(json.loads(capsys.readouterr().out)) == list(QUEUES)
+def commands(group: Any, path: str = "nova") -> Iterator[tuple[str, Any]]:
+    """Yield every command with the words that call it."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{path} {name}")
+        else:
+            yield f"{path} {name}", command
 
 
-def test_schedule_shows_the_nightly_run_to_people(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(monkeypatch, "schedule") == 0
-    assert "nightly-governance-loop" in capsys.readouterr().out
+ALL_COMMANDS = dict(commands(get_command(cli.app)))
+
+
+@pytest.mark.parametrize("words", ALL_COMMANDS)
+def test_the_help_of_every_command_says_what_it_does_and_has_an_example(words: str) -> None:
+    command = ALL_COMMANDS[words]
+    assert command.help
+    assert str(command.epilog).startswith(f"Example: {words}")
+
+
+def test_the_commands_that_the_guide_of_operators_names_are_there() -> None:
+    named = "status queues workers schedule task trigger report ingest token memory replay"
+    assert set(named.split()) <= get_command(cli.app).commands.keys()  # type: ignore[attr-defined]
+
+
+def test_a_short_name_is_the_same_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    for short, long in (("replay", "deadletter replay"), ("workers", "worker list")):
+        one, other = ALL_COMMANDS[f"nova {short}"], ALL_COMMANDS[f"nova {long}"]
+        assert one.callback.__wrapped__ is other.callback.__wrapped__
 
 
 def test_a_missing_setting_is_one_line_on_stderr_and_exit_code_1(

@@ -1,69 +1,104 @@
-"""The fleet and its tasks."""
+"""The fleet, its schedule and its tasks."""
 
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
-from celery import states as celery_states
-from fastapi import APIRouter, Path
-from pydantic import Field
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel
 
 from nova.api import problems
-from nova.api.deps import AppSettings, CeleryApp, RedisClient, Viewer
-from nova.errors import NotFoundError
-from nova.runtime.fleet import Fleet, read_fleet
-from nova.runtime.issued import IssuedTask, find_issued
+from nova.api.deps import AppSettings, RedisClient, Viewer
+from nova.runtime.fleet import Fleet, QueueStatus, read_fleet, read_queues
+from nova.runtime.heartbeat import WorkerHeartbeat, read_workers
+from nova.runtime.issued import TaskState
+from nova.runtime.schedule_status import ScheduleStatus, read_schedule
+from nova.runtime.task_status import TaskPage, TaskStatus, find_task, list_tasks
 from nova.store import redis_errors
 
 router = APIRouter(prefix="/api/celery", tags=["celery"])
 
+TaskId = Annotated[str, Path(max_length=200, examples=["8c6e2a52-64a5-5b0c-9c37-2f1a0b7d4e11"])]
 
-class TaskStatus(IssuedTask):
-    """A task: what was published, and what became of it."""
 
-    state: str = Field(
-        description="PENDING (waits in its queue), STARTED, RETRY, SUCCESS, FAILURE or REVOKED."
-    )
-    finished_at: datetime | None = None
-    result: Any = Field(default=None, description="What the task returned, once it succeeded.")
-    error: str | None = Field(
-        default=None, description="Why it failed, or why it will be tried again."
-    )
+class QueueTable(BaseModel):
+    """All queues, in the order of the queue table."""
+
+    queues: list[QueueStatus]
+
+
+class WorkerPage(BaseModel):
+    """Some of the workers that are online, by name."""
+
+    total: int
+    workers: list[WorkerHeartbeat]
 
 
 @router.get("/status", responses=problems.responses(401, 403, 503))
 def show_status(_caller: Viewer, settings: AppSettings, client: RedisClient) -> Fleet:
-    """Show the workers that are online, and how many tasks wait in each queue."""
+    """Show the workers that are online, what waits and what was given up, and which beat leads."""
     with redis_errors(settings):
         return read_fleet(client)
 
 
-@router.get("/task/{task_id}", responses=problems.responses(401, 403, 404, 422, 503))
-def show_task(
+@router.get("/queues", responses=problems.responses(401, 403, 503))
+def show_queues(_caller: Viewer, settings: AppSettings, client: RedisClient) -> QueueTable:
+    """Show every queue: what waits in it and how long, who serves it, and its limits."""
+    with redis_errors(settings):
+        return QueueTable(queues=read_queues(client))
+
+
+@router.get("/workers", responses=problems.responses(401, 403, 422, 503))
+def show_workers(
     _caller: Viewer,
-    task_id: Annotated[str, Path(max_length=200)],
     settings: AppSettings,
     client: RedisClient,
-    celery: CeleryApp,
+    offset: Annotated[int, Query(ge=0, description="How many to leave out.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000, description="How many to return at most.")] = 100,
+) -> WorkerPage:
+    """List the workers that are online, as they described themselves some seconds ago."""
+    with redis_errors(settings):
+        workers = read_workers(client)
+    return WorkerPage(total=len(workers), workers=workers[offset : offset + limit])
+
+
+@router.get("/schedule", responses=problems.responses(401, 403, 503))
+def show_schedule(_caller: Viewer, settings: AppSettings, client: RedisClient) -> ScheduleStatus:
+    """Show each entry of the beat table: its last and next slot, how late, and what it missed."""
+    with redis_errors(settings):
+        return read_schedule(client)
+
+
+@router.get("/tasks", responses=problems.responses(401, 403, 404, 422, 503))
+def show_tasks(
+    _caller: Viewer,
+    settings: AppSettings,
+    client: RedisClient,
+    *,
+    state: Annotated[TaskState | None, Query(description="Only tasks in this state.")] = None,
+    queue: Annotated[
+        str | None, Query(max_length=200, description="Only tasks of this queue.")
+    ] = None,
+    name: Annotated[
+        str | None,
+        Query(
+            max_length=200,
+            description="Only tasks of this name.",
+            examples=["nova.governance.run_governance_task"],
+        ),
+    ] = None,
+    after: Annotated[
+        str | None, Query(max_length=200, description="Go on after this task: `next` of a page.")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=200, description="How many to return at most.")] = 20,
+) -> TaskPage:
+    """List tasks that were published last, newest first, as long as their results are kept."""
+    with redis_errors(settings):
+        return list_tasks(client, state=state, queue=queue, name=name, limit=limit, after=after)
+
+
+@router.get("/task/{task_id}", responses=problems.responses(401, 403, 404, 422, 503))
+def show_task(
+    _caller: Viewer, task_id: TaskId, settings: AppSettings, client: RedisClient
 ) -> TaskStatus:
     """Show one task. An id that was never issued, or whose result has expired, is 404."""
     with redis_errors(settings):
-        issued = find_issued(client, task_id)
-        if issued is None:
-            raise NotFoundError(f"no task {task_id}: the id was never issued, or long ago")
-        outcome = celery.backend.get_task_meta(task_id)
-    state, result = outcome["status"], outcome["result"]
-    if issued.is_done and state not in celery_states.READY_STATES:
-        raise NotFoundError(
-            f"task {task_id} has ended, and its result is kept for "
-            f"{settings.result_expires_hours} hours only"
-        )
-    if issued.worker is not None and state not in celery_states.READY_STATES:
-        state = celery_states.STARTED
-    failed = isinstance(result, BaseException)
-    return TaskStatus(
-        **issued.model_dump(),
-        state=state,
-        finished_at=outcome.get("date_done") if state in celery_states.READY_STATES else None,
-        result=result if state == celery_states.SUCCESS else None,
-        error=f"{type(result).__name__}: {result}" if failed else None,
-    )
+        return find_task(client, task_id, settings.result_expires_hours)

@@ -18,6 +18,7 @@ from nova.queues import QUEUES
 from nova.runtime import publishing
 from nova.runtime.app import NovaCelery
 from nova.runtime.connections import broker_connection
+from nova.runtime.deliveries import OTHER_QUEUES
 from nova.runtime.heartbeat import read_workers
 from nova.runtime.issued import remember
 from nova.settings import Settings
@@ -55,6 +56,8 @@ def test_status_of_a_fleet_without_workers(api: ApiProcess) -> None:
         "release": nova.__release__,
         "workers": [],
         "queues": dict.fromkeys(QUEUES, 0),
+        "dead_letters": dict.fromkeys((*QUEUES, OTHER_QUEUES), 0),
+        "beat": None,
     }
 
 

@@ -17,7 +17,15 @@ OPEN |= {"/openapi.json"}
 #: The role that each call needs.
 ROLES = {
     ("GET", "/api/celery/status"): Role.VIEWER,
+    ("GET", "/api/celery/queues"): Role.VIEWER,
+    ("GET", "/api/celery/workers"): Role.VIEWER,
+    ("GET", "/api/celery/schedule"): Role.VIEWER,
+    ("GET", "/api/celery/tasks"): Role.VIEWER,
     ("GET", "/api/celery/task/{task_id}"): Role.VIEWER,
+    ("GET", "/api/channels"): Role.VIEWER,
+    ("GET", "/api/channels/{channel:path}"): Role.VIEWER,
+    ("GET", "/api/tokens"): Role.ADMIN,
+    ("DELETE", "/api/tokens/{token_id}"): Role.ADMIN,
     ("POST", "/api/celery/governance/run"): Role.OPERATOR,
     ("POST", "/api/celery/maintenance/cleanup"): Role.OPERATOR,
     ("POST", "/api/celery/trends/run"): Role.OPERATOR,
