@@ -7,6 +7,7 @@ import typer
 
 import nova
 from nova import domain_commands, memory_commands, source_commands
+from nova.analytics import commands as analytics_commands
 from nova.api import commands as api_commands
 from nova.errors import NovaError
 from nova.governance import commands as governance_commands
@@ -75,12 +76,16 @@ add_trigger("governance", epilog=governance_commands.TRIGGER_EPILOG)(
 add_trigger("maintenance", epilog=maintenance_commands.TRIGGER_EPILOG)(
     maintenance_commands.trigger_maintenance
 )
+add_trigger("analytics", epilog=analytics_commands.TRIGGER_EPILOG)(
+    analytics_commands.trigger_analytics
+)
 add_trigger("trends", epilog=trends_commands.TRIGGER_EPILOG)(trends_commands.trigger_trends)
 app.add_typer(fleet_commands.task)
 app.add_typer(domain_commands.trigger)
 app.add_typer(domain_commands.report)
 app.add_typer(governance_commands.override)
 app.add_typer(governance_commands.governance)
+app.add_typer(analytics_commands.analytics)
 app.add_typer(deadletter_commands.deadletter)
 app.add_typer(worker_commands.worker)
 app.add_typer(source_commands.sources)

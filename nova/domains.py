@@ -100,6 +100,12 @@ _TABLE = (
         printer="nova.maintenance.commands:print_report",
     ),
     Domain(
+        name="analytics",
+        task="nova.analytics.process_daily_metrics_task",
+        reports="nova.analytics.reports:STORE",
+        printer="nova.analytics.commands:print_report",
+    ),
+    Domain(
         name="trends",
         task="nova.trends.daily_trend_scan_task",
         reports="nova.trends.reports:STORE",

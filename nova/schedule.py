@@ -45,6 +45,11 @@ SCHEDULE: tuple[ScheduleEntry, ...] = (
         cron="0 * * * *",
     ),
     ScheduleEntry(
+        name="daily-analytics",
+        task="nova.analytics.process_daily_metrics_task",
+        cron="0 3 * * *",
+    ),
+    ScheduleEntry(
         name="daily-trend-scan",
         task="nova.trends.daily_trend_scan_task",
         cron="0 6 * * *",

@@ -49,6 +49,7 @@ class Staging:
         self._domain = domain
         self._run_id = uuid.uuid4().hex
         self._keys: dict[str, _Staged] = {}
+        self._texts: dict[str, tuple[str, timedelta | None]] = {}
 
     def write_hash(
         self,
@@ -64,6 +65,10 @@ class Staging:
     ) -> None:
         """Put the sorted set `key` together; without any member the key will be removed."""
         self._write(key, scores, expires, lambda pipe, name, part: pipe.zadd(name, part))
+
+    def write_text(self, key: str, text: str, expires: timedelta | None) -> None:
+        """Keep a short text, which goes with the commit itself."""
+        self._texts[key] = (text, expires)
 
     def _write(
         self,
@@ -92,6 +97,8 @@ class Staging:
                 effects.persist(key)
             else:
                 effects.expire(key, staged.expires)
+        for key, (text, expires) in self._texts.items():
+            effects.set(key, text, ex=expires)
 
     def remove(self) -> None:
         """Remove what was not renamed."""

@@ -13,6 +13,7 @@ from nova.api.admission import Gate
 from nova.api.middleware import BodyLimit, RequestMetrics
 from nova.api.request_ids import RequestIds
 from nova.api.routes import (
+    analytics,
     celery,
     channels,
     deadletters,
@@ -34,6 +35,7 @@ _MODULES = (
     deadletters,
     reports,
     governance,
+    analytics,
     channels,
     metrics,
     tokens,

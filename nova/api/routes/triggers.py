@@ -48,6 +48,24 @@ def run_maintenance(
     return trigger.publish("maintenance", {"max_age_hours": max_age_hours, "dry_run": dry_run})
 
 
+class AnalyticsRun(BaseModel):
+    """What to run; all of it may be left out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    day: date | None = Field(
+        default=None,
+        description="Day to process; left out: the newest that has channel metrics.",
+        examples=["2017-12-09"],
+    )
+
+
+@router.post("/analytics/run", status_code=202, responses=RESPONSES)
+def run_analytics(trigger: Trigger, run: AnalyticsRun | None = None) -> Accepted:
+    """Publish a run that brings a day, and all that holds it, up to date."""
+    return trigger.publish("analytics", (run or AnalyticsRun()).model_dump(mode="json"))
+
+
 class TrendsRun(BaseModel):
     """What to run; all of it may be left out."""
 

@@ -1,0 +1,1 @@
+"""Analytics: aggregates, leaderboards, changes and outliers of channels and categories."""

@@ -1,0 +1,181 @@
+"""Brings the aggregates of spans up to date, by what has changed and no more."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import cast
+
+import redis
+from redis.client import Pipeline
+
+from nova.analytics import aggregates, days
+from nova.analytics.aggregates import Aggregate, digest, plan, usable_state
+from nova.analytics.days import Day
+from nova.analytics.models import Part, Period, SpanState
+from nova.analytics.spans import BEFORE, Span
+from nova.channels import day_score
+from nova.reports import Omission
+from nova.staging import Staging, staging
+from nova.store import Keys
+
+#: Commits one slice of a run under a name; False if an earlier start of the run did so.
+CommitSlice = Callable[[str, Pipeline], bool]
+#: Adds a part, named by its day, to an aggregate.
+AddPart = Callable[[Aggregate, date], None]
+
+
+@dataclass
+class Updater:
+    """Brings spans up to date, and remembers what it wrote and what it could not count."""
+
+    client: redis.Redis
+    #: The days that have metrics, oldest first.
+    parts: Mapping[date, Part]
+    #: Of days and weeks, which are many; months and all time stay.
+    retention: timedelta
+    written: set[str] = field(default_factory=set)
+    left_out: list[Omission] = field(default_factory=list)
+
+    def months(self, commit_slice: CommitSlice) -> dict[date, SpanState]:
+        """Bring each month up to date, in a slice of its own; return all months, oldest first."""
+        stored = cast(list[bytes], self.client.zrange(Keys.ANALYTICS_MONTHS, 0, -1))
+        months = {date.fromisoformat(month.decode()) for month in stored}
+        months.update(day.replace(day=1) for day in self.parts)
+        spans = {month: Span.holding(Period.MONTH, month) for month in sorted(months)}
+        return {
+            month: self._month(span, commit_slice)
+            for month, span in spans.items()
+            # Somebody may have removed a month's keys when its days were gone too.
+            if self._days_of(span) or usable_state(self.client, span.key)
+        }
+
+    def _month(self, span: Span, commit_slice: CommitSlice) -> SpanState:
+        with staging(self.client, "analytics") as place:
+            state, made = self._bring(place, span.key, self._days_of(span), self._add_day)
+            if made is not None:
+                effects = self.client.pipeline()
+                effects.zadd(Keys.ANALYTICS_MONTHS, {span.start.isoformat(): day_score(span.start)})
+                self._commit(place, f"{span.key} {digest(state.parts)}", effects, commit_slice)
+        return state
+
+    def what_is_compared(self, day: date, commit_slice: CommitSlice) -> None:
+        """Bring the day before a day, and the week before its week, up to date, in a slice."""
+        yesterday, last_week = (
+            Span.holding(period, day).previous for period in (Period.DAY, Period.WEEK)
+        )
+        with staging(self.client, "analytics") as place:
+            effects = self.client.pipeline()
+            before = len(self.written)
+            parts = [] if last_week is None else self._days_of(last_week)
+            if last_week is not None and parts:
+                self._bring(place, last_week.key, parts, self._add_day, self.retention)
+            part = None if yesterday is None else self.parts.get(yesterday.start)
+            if part is not None and not aggregates.is_processed(self.client, part):
+                self.day(place, effects, days.load(self.client, part.day))
+                parts = [*parts, part]
+            if len(self.written) > before:
+                self._commit(place, f"before {day} {digest(parts)}", effects, commit_slice)
+
+    def _commit(
+        self, place: Staging, name: str, effects: Pipeline, commit_slice: CommitSlice
+    ) -> None:
+        place.rename(effects)
+        if not commit_slice(name, effects):
+            # An earlier start of this run wrote the very same.
+            place.remove()
+
+    def day(self, place: Staging, effects: Pipeline, day: Day) -> tuple[SpanState, Aggregate]:
+        """Bring a day up to date; return its aggregates too."""
+        span = Span.holding(Period.DAY, day.day)
+        part = self.parts[day.day]
+        aggregate = Aggregate()
+        aggregate.add_day(day)
+        effects.zadd(Keys.ANALYTICS_DAYS, {day.day.isoformat(): day_score(day.day)})
+        stored = aggregates.read_state(self.client, span.key)
+        if stored is not None and stored.parts == [part]:
+            return stored, aggregate
+        # The channels of a day lie in its metrics already.
+        state = self._stage(place, span.key, aggregate, [part], self.retention)
+        return state, aggregate
+
+    def week(self, place: Staging, day: Day) -> SpanState:
+        """Bring the week that holds a day up to date."""
+        span = Span.holding(Period.WEEK, day.day)
+
+        def add(aggregate: Aggregate, other: date) -> None:
+            aggregate.add_day(day if other == day.day else days.load(self.client, other))
+
+        wanted = self._days_of(span)
+        return self._bring(place, span.key, wanted, add, self.retention)[0]
+
+    def all_time(self, place: Staging, months: Mapping[date, SpanState]) -> SpanState:
+        """Bring all time up to date: all months but the newest, and that one on top."""
+        key = Span.holding(Period.ALL, date.max).key
+        parts = [aggregates.month_part(month, state) for month, state in months.items()]
+        made: Aggregate | None = None
+        if len(parts) > 1:
+            _, made = self._bring(place, BEFORE, parts[:-1], self._add_month)
+        stored = usable_state(self.client, key)
+        if stored is not None and stored.parts == parts:
+            return stored
+        aggregate = made or Aggregate()
+        if made is None and len(parts) > 1:
+            aggregate.add_stored(aggregates.load(self.client, BEFORE))
+        self._add_month(aggregate, parts[-1].day)
+        return self._stage(place, key, aggregate, parts, None)
+
+    def _bring(
+        self,
+        place: Staging,
+        key: str,
+        wanted: Sequence[Part],
+        add: AddPart,
+        expires: timedelta | None = None,
+    ) -> tuple[SpanState, Aggregate | None]:
+        """Return the state of a span, and its aggregates where they had to be made."""
+        state = usable_state(self.client, key)
+        todo = plan(state, wanted)
+        if state is not None and todo.is_done:
+            self._miss(key, todo.missed)
+            return state, None
+        aggregate, before = Aggregate(), list[Part]()
+        if todo.on_top:
+            stored = aggregates.load(self.client, key)
+            # Another run may have changed it since.
+            todo = plan(stored.state, wanted)
+            if todo.on_top:
+                aggregate.add_stored(stored)
+                before = stored.state.parts
+        self._miss(key, todo.missed)
+        for part in todo.added:
+            add(aggregate, part.day)
+        return self._stage(place, key, aggregate, [*before, *todo.added], expires), aggregate
+
+    def _stage(
+        self,
+        place: Staging,
+        key: str,
+        aggregate: Aggregate,
+        parts: Sequence[Part],
+        expires: timedelta | None,
+    ) -> SpanState:
+        state = aggregate.state(parts)
+        aggregates.stage(place, key, aggregate, state, expires)
+        self.written.add(key)
+        return state
+
+    def _miss(self, key: str, missed: Iterable[date]) -> None:
+        count = len(list(missed))
+        if count:
+            reason = f"changed after other days of {key} were past retention: it has old numbers"
+            self.left_out.append(Omission(what="days", reason=reason, count=count))
+
+    def _days_of(self, span: Span) -> list[Part]:
+        return [part for day, part in self.parts.items() if span.start <= day <= span.end]
+
+    def _add_day(self, aggregate: Aggregate, day: date) -> None:
+        aggregate.add_day(days.load(self.client, day))
+
+    def _add_month(self, aggregate: Aggregate, month: date) -> None:
+        key = Span.holding(Period.MONTH, month).key
+        aggregate.add_stored(aggregates.load(self.client, key))

@@ -1,0 +1,69 @@
+"""Leaderboards and aggregates of channels and categories."""
+
+from datetime import date
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+
+from nova.analytics import reading
+from nova.analytics.models import CategoryPage, ChannelAggregates, Leaderboard, Period
+from nova.api import problems
+from nova.api.deps import AppSettings, RedisClient, Viewer
+from nova.channels import METRIC_NAMES
+from nova.store import redis_errors
+
+router = APIRouter(prefix="/api/analytics", tags=["analytics"])
+RESPONSES = problems.responses(401, 403, 404, 422, 503)
+
+MetricName = Annotated[
+    str, Path(description="Name of a metric.", json_schema_extra={"enum": [*METRIC_NAMES]})
+]
+PeriodName = Annotated[Period, Query(description="The day, or the span that holds it.")]
+Day = Annotated[
+    date | None,
+    Query(description="A day of the span; left out: the newest that was processed."),
+]
+
+
+@router.get("/leaderboards/{metric}", responses=RESPONSES)
+def show_leaderboard(
+    _caller: Viewer,
+    metric: MetricName,
+    *,
+    settings: AppSettings,
+    client: RedisClient,
+    period: PeriodName = Period.DAY,
+    day: Day = None,
+    offset: Annotated[int, Query(ge=0, le=1_000_000, description="How many to leave out.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000, description="How many to return at most.")] = 20,
+) -> Leaderboard:
+    """List the channels with the highest values, and how their ranks changed."""
+    with redis_errors(settings):
+        return reading.get_leaderboard(client, metric, period, day, offset=offset, limit=limit)
+
+
+@router.get("/categories", responses=RESPONSES)
+def show_categories(
+    _caller: Viewer,
+    settings: AppSettings,
+    client: RedisClient,
+    period: PeriodName = Period.DAY,
+    day: Day = None,
+) -> CategoryPage:
+    """Show the aggregates of each category over a span."""
+    with redis_errors(settings):
+        return reading.get_categories(client, period, day)
+
+
+# Ids come from other systems, and some hold a slash: hence `path`.
+@router.get("/channels/{channel:path}", responses=RESPONSES)
+def show_channel(
+    _caller: Viewer,
+    channel: Annotated[str, Path(max_length=256, description="Id of the channel.")],
+    settings: AppSettings,
+    client: RedisClient,
+    day: Day = None,
+) -> ChannelAggregates:
+    """Show a channel's aggregates on a day, in its week and month, and over all time."""
+    with redis_errors(settings):
+        return reading.get_channel(client, channel, day)
