@@ -15,7 +15,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from nova import videos
 from nova.errors import InputError
-from nova.feeds import Item
+from nova.feeds import Item, Items
 from nova.fetching import Fetcher
 from nova.memory import MAX_VALUE_BYTES, Memory
 from nova.reports import Omission
@@ -142,7 +142,7 @@ def read_window(
     by_name = {reading.source.name: reading for reading in readings}
     memory = Memory(client)
     listings = [
-        _remembered(memory, source, days, by_name.get(source.name))
+        _fed(memory, source, days, by_name.get(source.name))
         if source.target
         else _ingested(client, source, days)
         for source in sources
@@ -171,40 +171,44 @@ def _ingested(client: redis.Redis, source: Source, window: Sequence[date]) -> Li
     return Listing(source, lists, now, left_out=_untitled(source, untitled))
 
 
-def _remembered(
+def _fed(
     memory: Memory, source: Source, window: Sequence[date], reading: Reading | None
 ) -> Listing:
-    """Return what a feed showed: today by its reading, before by agent memory."""
-    today = window[-1]
-    keys = {_memory_key(source, day): day for day in window}
-    stored = memory.get_many(NAMESPACE, keys)
+    """Return what a feed showed: now by its reading, if it was asked, before by agent memory."""
     try:
-        lists = {
-            day: _recall(source, day, stored[key]) for key, day in keys.items() if key in stored
-        }
+        lists = _remembered(memory, source, window)
     except InputError as error:
         return Listing(source, error=str(error))
+    today = window[-1]
     if reading is None:
-        error = None if today in lists else f"nothing is remembered of {today}"
-        return Listing(source, lists, None if error else today, error)
+        unknown = None if today in lists else f"nothing is remembered of {today}"
+        return Listing(source, lists, None if unknown else today, unknown)
     lists.pop(today, None)
     if reading.items is None:
         return Listing(source, lists, error=reading.error)
-    kept = list(_that_fit(reading.items.items))
-    left_out = _untitled(source, reading.items.left_out)
-    if len(kept) < len(reading.items.items):
+    return _read(source, lists, today, reading.items)
+
+
+def _read(source: Source, past: Mapping[date, list[Listed]], today: date, items: Items) -> Listing:
+    """Return what a feed shows now, and what is to be remembered of it."""
+    kept = list(_that_fit(items.items))
+    left_out = _untitled(source, items.left_out)
+    if too_many := len(items.items) - len(kept):
         reason = f"beyond the first {MAX_VALUE_BYTES // 1024} KiB of titles, which are remembered"
-        count = len(reading.items.items) - len(kept)
-        left_out.append(Omission(what=f"entries of {source.name}", reason=reason, count=count))
+        what = f"entries of {source.name}"
+        left_out.append(Omission(what=what, reason=reason, count=too_many))
     if not kept:
-        return Listing(source, lists, error="it shows no title", left_out=left_out)
-    return Listing(
-        source,
-        lists | {today: _recall(source, today, kept)},
-        today,
-        left_out=left_out,
-        remember={_memory_key(source, today): kept},
-    )
+        return Listing(source, past, error="it shows no title", left_out=left_out)
+    lists = {**past, today: _recall(source, today, kept)}
+    remember = {_memory_key(source, today): kept}
+    return Listing(source, lists, today, left_out=left_out, remember=remember)
+
+
+def _remembered(memory: Memory, source: Source, window: Sequence[date]) -> dict[date, list[Listed]]:
+    """Return what agent memory has of a feed, by day."""
+    keys = {_memory_key(source, day): day for day in window}
+    stored = memory.get_many(NAMESPACE, keys)
+    return {keys[key]: _recall(source, keys[key], entries) for key, entries in stored.items()}
 
 
 def _memory_key(source: Source, day: date) -> str:

@@ -179,6 +179,15 @@ def test_stock_parts_are_a_list_with_commas(monkeypatch: pytest.MonkeyPatch) -> 
     assert load_settings().stock_parts == {"transport", "ledger"}
 
 
+def test_own_channels_are_a_list_with_commas_and_a_comma_goes_into_quotes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://db/0")
+    assert load_settings().own_channels == frozenset()
+    monkeypatch.setenv("NOVA_OWN_CHANNELS", 'Ken Jee, "Data, Science & Co",,')
+    assert load_settings().own_channels == {"Ken Jee", "Data, Science & Co"}
+
+
 def test_an_unknown_stock_part_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://db/0")
     monkeypatch.setenv("NOVA_STOCK_PARTS", "transport,legder")
@@ -206,8 +215,20 @@ def test_a_named_credential_comes_from_the_environment_or_its_file(
     assert read_credential("NOVA_SOURCE_KEY").get_secret_value() == "from-environment"
 
 
-@pytest.mark.parametrize("name", ["JWT_SECRET_KEY", "NOVA_SOURCE_../KEY", "NOVA_SOURCE_", "nova"])
-def test_a_sources_file_reaches_no_other_secret(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+@pytest.mark.parametrize("name", ["NOVA_TOOL_KEY", "NOVA_NOTIFY_KEY"])
+def test_tools_and_notifications_have_credentials_too(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "secret")
+    assert read_credential(name).get_secret_value() == "secret"
+
+
+@pytest.mark.parametrize(
+    "name", ["JWT_SECRET_KEY", "NOVA_SOURCE_../KEY", "NOVA_SOURCE_", "nova", "NOVA_REDIS_PASSWORD"]
+)
+def test_a_configuration_file_reaches_no_other_secret(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.setenv("JWT_SECRET_KEY", GOOD_SECRET)
     with pytest.raises(ConfigurationError, match="its name must be NOVA_SOURCE_"):
         read_credential(name)

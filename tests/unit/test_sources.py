@@ -12,6 +12,7 @@ from nova.settings import Settings
 from nova.sources import load_sources, parse_sources
 
 FEED = "sources:\n  - name: a\n    kind: rss\n    url: http://example.org/\n"
+LISTS = "sources:\n  - {name: a, kind: trending}\n"
 
 
 def settings_with(path: Path | None) -> Settings:
@@ -72,6 +73,7 @@ def test_a_file_that_is_not_utf8_is_one_line(tmp_path: Path) -> None:
         (FEED + "    headers:\n      X-Key: hunter2\n", "line 6, sources.0.headers.X-Key:"),
         (FEED + "    timeout_seconds: 0\n", "line 5, sources.0.timeout_seconds: "),
         (FEED + FEED.removeprefix("sources:\n"), "line 1, sources: several sources are called a"),
+        (LISTS + "  - {name: b, kind: trending}\n", "several sources are of kind trending"),
     ],
 )
 def test_a_wrong_file_names_line_field_and_reason(text: str, expected: str) -> None:

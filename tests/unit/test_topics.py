@@ -14,9 +14,11 @@ from nova.topics import (
     MAX_PHRASES,
     NOISE,
     absorb,
+    carriers,
     count_topics,
     extract,
     find_topics,
+    folded,
     join_near_duplicates,
     merge,
     stop_words,
@@ -230,3 +232,19 @@ def test_no_video_is_lost_on_the_way(titles: list[tuple[str, str, str]]) -> None
     assert find_topics(reversed(titles)) == topics
     with_phrases = {video for video, _, title in titles if extract(title)}
     assert set().union(*(topic.videos for topic in topics.values())) == with_phrases
+
+
+def test_carriers_are_the_channels_of_a_set_that_have_a_title_on_a_topic() -> None:
+    """What two sets share, and what one misses, are differences of keys."""
+    topics = find_topics([("v1", "Ann", "Cats"), ("v2", "Bob", "Cats"), ("v3", "Bob", "Dogs")])
+    ours, theirs = carriers(topics, ["ann", "Nobody"]), carriers(topics, [" BOB "])
+    assert ours == {"cats": {"Ann"}}
+    assert theirs == {"cats": {"Bob"}, "dogs": {"Bob"}}
+    assert ours.keys() & theirs.keys() == {"cats"}
+    assert theirs.keys() - ours.keys() == {"dogs"}
+    assert carriers(topics, []) == {}
+
+
+@pytest.mark.parametrize("name", ["Ann & Co", " ann & co ", "ANN & CO", "\uff21nn & Co"])
+def test_names_of_one_channel_are_folded_alike(name: str) -> None:
+    assert folded(name) == "ann & co"
