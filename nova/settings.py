@@ -150,6 +150,19 @@ class Settings(BaseSettings):
         description="Names of our channels, with commas between; one that holds a comma in double "
         "quotes. When unset: those of which there is data that only owners see.",
     )
+    competitor_seeds: Annotated[frozenset[str], NoDecode] = Field(
+        default=frozenset(),
+        alias="COMPETITOR_SEEDS",
+        description="Competitors to compare us with, with commas between: each a channel's name or "
+        "id, or the URL of its feed; one that holds a comma in double quotes.",
+    )
+    analysis_window_days: int = Field(
+        default=28,
+        alias="NOVA_ANALYSIS_WINDOW_DAYS",
+        ge=7,
+        le=366,
+        description="Days that analysis looks at, counted back from the newest day of each source.",
+    )
     trends_window_days: int = Field(
         default=14,
         alias="NOVA_TRENDS_WINDOW_DAYS",
@@ -307,7 +320,7 @@ class Settings(BaseSettings):
             return value
         return frozenset(word.strip() for word in value.split(",") if word.strip())
 
-    @field_validator("own_channels", mode="before")
+    @field_validator("own_channels", "competitor_seeds", mode="before")
     @classmethod
     def _names(cls, value: Any) -> Any:
         if not isinstance(value, str):
