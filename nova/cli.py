@@ -7,11 +7,13 @@ import typer
 
 import nova
 from nova import domain_commands, memory_commands, source_commands
+from nova.analysis import commands as analysis_commands
 from nova.analytics import commands as analytics_commands
 from nova.api import commands as api_commands
 from nova.errors import NovaError
 from nova.governance import commands as governance_commands
 from nova.ingest import commands as ingest_commands
+from nova.legacy import commands as migration_commands
 from nova.maintenance import commands as maintenance_commands
 from nova.runtime import deadletter_commands, fleet_commands, worker_commands
 from nova.trends import commands as trends_commands
@@ -79,6 +81,7 @@ add_trigger("maintenance", epilog=maintenance_commands.TRIGGER_EPILOG)(
 add_trigger("analytics", epilog=analytics_commands.TRIGGER_EPILOG)(
     analytics_commands.trigger_analytics
 )
+add_trigger("analysis", epilog=analysis_commands.TRIGGER_EPILOG)(analysis_commands.trigger_analysis)
 add_trigger("trends", epilog=trends_commands.TRIGGER_EPILOG)(trends_commands.trigger_trends)
 app.add_typer(fleet_commands.task)
 app.add_typer(domain_commands.trigger)
@@ -88,6 +91,7 @@ app.add_typer(governance_commands.governance)
 app.add_typer(analytics_commands.analytics)
 app.add_typer(deadletter_commands.deadletter)
 app.add_typer(worker_commands.worker)
+app.add_typer(migration_commands.migration)
 app.add_typer(source_commands.sources)
 app.add_typer(memory_commands.memory)
 app.add_typer(api_commands.token)

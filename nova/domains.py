@@ -106,6 +106,12 @@ _TABLE = (
         printer="nova.analytics.commands:print_report",
     ),
     Domain(
+        name="analysis",
+        task="nova.analysis.competitor_analysis_task",
+        reports="nova.analysis.reports:STORE",
+        printer="nova.analysis.commands:print_report",
+    ),
+    Domain(
         name="trends",
         task="nova.trends.daily_trend_scan_task",
         reports="nova.trends.reports:STORE",

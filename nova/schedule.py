@@ -50,6 +50,11 @@ SCHEDULE: tuple[ScheduleEntry, ...] = (
         cron="0 3 * * *",
     ),
     ScheduleEntry(
+        name="weekly-competitor-analysis",
+        task="nova.analysis.competitor_analysis_task",
+        cron="0 4 * * 0",
+    ),
+    ScheduleEntry(
         name="daily-trend-scan",
         task="nova.trends.daily_trend_scan_task",
         cron="0 6 * * *",

@@ -104,12 +104,19 @@ def unpack(name: bytes, record: bytes) -> Video:
     return Video(id=video_id, source=VideoSource(source), **values)
 
 
-def newest_day(client: redis.Redis, source: VideoSource | None = None) -> date | None:
-    """Return the newest day that has videos, of a source or of any; None when there is none."""
-    if source is None:
-        return channels.newest_day(client, index=Keys.VIDEO_DAYS)
+def newest_day(
+    client: redis.Redis, source: VideoSource | None = None, up_to: date = date.max
+) -> date | None:
+    """Return the newest day that has videos, of a source or of any; None when there is none.
+
+    Days after `up_to` do not count.
+    """
     # Which sources a day has only its hash knows. The first field that fits ends the looking.
     for day in reversed(newest_days(client)):
+        if day > up_to:
+            continue
+        if source is None:
+            return day
         fields = client.hscan_iter(Keys.video_day(day), match=field(source, "*"), count=1000)
         if next(fields, None) is not None:
             return day

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from nova.analysis.models import MAX_SEEDS, Seed
 from nova.api.triggers import RESPONSES, Accepted, Trigger
 from nova.maintenance.models import MAX_AGE_HOURS_LIMIT
 
@@ -64,6 +65,32 @@ class AnalyticsRun(BaseModel):
 def run_analytics(trigger: Trigger, run: AnalyticsRun | None = None) -> Accepted:
     """Publish a run that brings a day, and all that holds it, up to date."""
     return trigger.publish("analytics", (run or AnalyticsRun()).model_dump(mode="json"))
+
+
+class AnalysisRun(BaseModel):
+    """What to run; all of it may be left out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    day: date | None = Field(
+        default=None,
+        description="The last day that counts. Left out: today. Feeds are only asked for today.",
+        examples=["2017-12-09"],
+    )
+    seeds: list[Seed] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_SEEDS,
+        description="Names or ids of channels, or URLs of feeds on hosts that are configured. Left "
+        "out: COMPETITOR_SEEDS.",
+        examples=[["Vox", "Tom Scott"]],
+    )
+
+
+@router.post("/analysis/run", status_code=202, responses=RESPONSES)
+def run_analysis(trigger: Trigger, run: AnalysisRun | None = None) -> Accepted:
+    """Publish an analysis of competitors. Its report gets the task's id."""
+    return trigger.publish("analysis", (run or AnalysisRun()).model_dump(mode="json"))
 
 
 class TrendsRun(BaseModel):

@@ -29,6 +29,7 @@ ROLES = {
     ("POST", "/api/celery/governance/run"): Role.OPERATOR,
     ("POST", "/api/celery/maintenance/cleanup"): Role.OPERATOR,
     ("POST", "/api/celery/analytics/run"): Role.OPERATOR,
+    ("POST", "/api/celery/analysis/run"): Role.OPERATOR,
     ("POST", "/api/celery/trends/run"): Role.OPERATOR,
     ("GET", "/api/analytics/leaderboards/{metric}"): Role.VIEWER,
     ("GET", "/api/analytics/categories"): Role.VIEWER,

@@ -1,0 +1,1 @@
+"""Analysis: what competitors publish, how it does, and where we stand among them."""
