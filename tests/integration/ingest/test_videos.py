@@ -15,6 +15,7 @@ from nova.videos import (
     forget_days,
     load_videos,
     newest_day,
+    newest_days,
 )
 
 from .conftest import MakeFile, Stored
@@ -57,6 +58,19 @@ def test_a_trending_list_leaves_what_it_says_of_each_video(
     ]
     assert newest_day(client) == next_day
     assert days_in_window(client, next_day, 2) == [DAY, next_day]
+
+
+def test_the_newest_day_of_a_source_is_found_below_newer_days_of_others(
+    client: redis.Redis, settings: Settings, make_file: MakeFile
+) -> None:
+    listed = "v1,17.14.11,Other,A,10,,5,0,0,0,TRUE,TRUE\n"
+    ingest_file(make_file(TRENDING + listed), settings, client)
+    assert newest_day(client, VideoSource.STUDIO) is None
+    ingest_file(make_file(STUDIO + "s1,Ours,2020-01-02,5,0,1.0\n"), settings, client, channel="Us")
+    assert newest_day(client) == newest_day(client, VideoSource.STUDIO) == date(2020, 1, 2)
+    assert newest_day(client, VideoSource.TRENDING) == DAY
+    assert newest_days(client) == [DAY, date(2020, 1, 2)]
+    assert newest_days(client, 1) == [date(2020, 1, 2)]
 
 
 def test_columns_that_only_describe_may_be_missing(
