@@ -38,6 +38,10 @@ class SourceError(NovaError):
         self.reason = reason
 
 
+class NotificationError(NovaError):
+    """A notification cannot be sent, and could not be later: its target does not take it."""
+
+
 class UnconfirmedPublishError(UnavailableError):
     """A task may have been published, or not: Redis did not confirm it in time.
 

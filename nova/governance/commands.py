@@ -1,8 +1,10 @@
 """The commands `nova override`, `nova governance` and `nova trigger governance`."""
 
 import getpass
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import redis
@@ -13,7 +15,15 @@ from rich.table import Table
 
 from nova.domain_commands import TaskIdOption, TimeoutOption, WaitOption, run_now
 from nova.errors import InputError
-from nova.governance.models import Flag, Override, Report, Verdict, VerdictPage
+from nova.governance.models import (
+    Flag,
+    Override,
+    Report,
+    ToolCheck,
+    Verdict,
+    VerdictPage,
+    VersionCheck,
+)
 from nova.settings import get_settings
 from nova.store import connect, redis_errors
 from nova.terminal import JsonOption, console, new_table, print_json
@@ -27,7 +37,20 @@ governance = typer.Typer(
 
 STYLES = {Flag.PROMOTE: "green", Flag.WATCH: "yellow", Flag.RETIRE: "red", Flag.NONE: "dim"}
 
+CHECK_STYLES = {
+    "ok": "green",
+    "unchanged": "green",
+    "new": "green",
+    "changed": "yellow",
+    "exceeded": "yellow",
+    "failed": "red",
+}
+
 TRIGGER_EPILOG = "Example: nova trigger governance --report-only --wait"
+
+NOT_WATCHED = (
+    "Nothing is watched. Name a file in NOVA_GOVERNANCE_WATCH; see config/governance-watch.yml"
+)
 
 ChannelArgument = Annotated[str, typer.Argument(help="The channel's id.")]
 
@@ -58,6 +81,16 @@ def print_report(found: Report, limit: int | None) -> None:
             rule = note.rule if note.flag is None else f"{note.rule} {note.flag}"
             table.add_row(*map(escape, (note.channel, rule, note.by, note.reason, note.effect)))
         console.print(table)
+    if found.tools:
+        console.print(_tool_table(found.tools))
+    if found.versions:
+        console.print(_version_table(found.versions))
+    if found.notifications:
+        title = "Notifications; what became of one: nova task show TASK"
+        table = new_table("target", "kind", "about", "task", title=title)
+        for sent in found.notifications:
+            table.add_row(sent.target, sent.kind, ", ".join(sent.about), sent.task_id)
+        console.print(table)
 
 
 def print_channels(flag: Flag, page: VerdictPage) -> None:
@@ -85,6 +118,41 @@ def _facts(found: Report) -> Table:
     table.add_row("flags", by_flag)
     table.add_row("actions", found.enforcement.note)
     table.add_row("policy", escape(f"{found.policy.source}, {found.policy.digest}"))
+    for omission in found.basis.left_out:
+        if omission.count is None:  # the channels left out are counted above
+            table.add_row("left out", escape(f"{omission.what}: {omission.reason}"))
+    return table
+
+
+def _tool_table(tools: Sequence[ToolCheck]) -> Table:
+    headings = ("tool", "status", "latency", "expected", "usual", "USD a month", "problems")
+    table = new_table(*headings, title="Tools")
+    for tool in tools:
+        usual = "" if tool.usual_latency_ms is None else f"{tool.usual_latency_ms:,.0f} ms"
+        table.add_row(
+            tool.name,
+            f"[{CHECK_STYLES[tool.status]}]{tool.status}[/]",
+            "" if tool.latency_ms is None else f"{tool.latency_ms:,.0f} ms",
+            f"{tool.expected_latency_ms:,.0f} ms",
+            usual,
+            "" if tool.monthly_cost_usd is None else f"{tool.monthly_cost_usd:,.2f}",
+            escape("\n".join(tool.problems)),
+        )
+    return table
+
+
+def _version_table(versions: Sequence[VersionCheck]) -> Table:
+    headings = ("version of", "status", "version", "before", "since (UTC)", "problem")
+    table = new_table(*headings, title="Versions")
+    for found in versions:
+        table.add_row(
+            found.name,
+            f"[{CHECK_STYLES[found.status]}]{found.status}[/]",
+            escape(found.version or ""),
+            escape(found.previous or ""),
+            "" if found.since is None else f"{found.since:%Y-%m-%d %H:%M}",
+            escape(found.problem or ""),
+        )
     return table
 
 
@@ -194,6 +262,107 @@ def policy(
     for name, value in _flatten(found.model_dump()):
         table.add_row(name, str(value).lower() if isinstance(value, bool) else str(value))
     console.print(table)
+
+
+@governance.command(epilog="Example: nova governance watch --json")
+def watch(
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check the watch file, and list what is watched and who is notified."""
+    from nova.governance.watch import WatchFile, load_watch
+
+    if schema:
+        print_json(WatchFile.model_json_schema())
+        return
+    found = load_watch(get_settings())
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+        return
+    rows = [("tool", tool.name, _where(tool.url)) for tool in found.tools]
+    rows += [("version", watched.name, _where(watched.url)) for watched in found.versions]
+    rows += [(f"notify, {t.kind}", t.name, _place(t)) for t in found.notify.targets]
+    if not rows:
+        console.print(NOT_WATCHED)
+        return
+    table = new_table("what", "name", "where")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console.print(table)
+    notify = found.notify
+    if notify.targets:
+        flags = f" ({', '.join(notify.flags)})" if "flags" in notify.about else ""
+        console.print(f"notified of: {', '.join(notify.about)}{flags}")
+
+
+@governance.command(epilog="Example: nova governance tools --json")
+def tools(as_json: JsonOption = False) -> None:
+    """Check the watched tools and versions once; exit code 1 if one fails or exceeds.
+
+    Nothing is remembered of it: the next run still tells what has changed since the last one.
+    """
+    from nova.governance.checks import run_checks
+    from nova.governance.watch import load_watch
+
+    watched = load_watch(get_settings())
+    with _redis() as client:
+        found = run_checks(client, get_settings(), watched, datetime.now(UTC))
+    if as_json:
+        found_tools = [check.model_dump(mode="json") for check in found.tools]
+        found_versions = [check.model_dump(mode="json") for check in found.versions]
+        print_json({"tools": found_tools, "versions": found_versions})
+    elif not (found.tools or found.versions):
+        console.print(NOT_WATCHED)
+    else:
+        if found.tools:
+            console.print(_tool_table(found.tools))
+        if found.versions:
+            console.print(_version_table(found.versions))
+    failed = any(check.status == "failed" for check in found.versions)
+    if failed or any(check.status != "ok" for check in found.tools):
+        raise typer.Exit(1)
+
+
+@governance.command("notify-test", epilog="Example: nova governance notify-test ops --dry-run")
+def notify_test(
+    target: Annotated[str, typer.Argument(help="Name of the target in the watch file.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be sent, and send nothing.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Send a trial notification to a target from here; exit code 1 if it does not take it."""
+    from nova.governance.notices import notice_to_try
+    from nova.governance.sending import send, shown
+    from nova.governance.watch import load_watch
+
+    settings = get_settings()
+    found = load_watch(settings).target(target)
+    notice, key = notice_to_try(datetime.now(UTC)), str(uuid.uuid4())
+    if dry_run:
+        message = shown(found, notice, key)
+    else:
+        with _redis() as client:
+            message = send(client, settings, found, notice, key)
+    if as_json:
+        sent = not dry_run
+        print_json({"target": target, "sent": sent, "idempotency_key": key, "message": message})
+    else:
+        typer.echo(message if dry_run else f"{target}: {message}")
+
+
+def _where(url: str) -> str:
+    from nova.fetching import shown_url
+
+    return shown_url(url)
+
+
+def _place(target: Any) -> str:
+    """Return where a target of notifications is, without secrets."""
+    if target.kind == "smtp":
+        host, port = target.address
+        return f"{host}:{port} for {', '.join(target.recipients)}"
+    return _where(target.url) if target.url else f"credential {target.url_credential}"
 
 
 @governance.command(epilog="Example: nova governance status")

@@ -117,6 +117,58 @@ class Enforcement(Record):
     deferred_total: int
 
 
+#: What a notification may be about.
+Topic = Literal["flags", "tools", "versions"]
+
+
+class ToolCheck(Record):
+    """One tool that is watched, as a run found it."""
+
+    name: str
+    url: str = Field(description="Where it was asked, without the query.")
+    status: Literal["ok", "exceeded", "failed"] = Field(
+        description="exceeded: slower or dearer than it may be; failed: gave no answer."
+    )
+    latency_ms: float | None = Field(description="Milliseconds to its answer; null without one.")
+    expected_latency_ms: float
+    usual_latency_ms: float | None = Field(
+        description="Median of the checks before; null if there are none."
+    )
+    past_checks: int = Field(description="Checks before that the median is of.")
+    monthly_cost_usd: float | None = Field(description="By the configuration; null if unknown.")
+    cost_limit_usd: float | None
+    problems: list[str] = Field(
+        default_factory=list, description="What is wrong, one line each, for people."
+    )
+
+
+class VersionCheck(Record):
+    """One version that is watched, as a run found it."""
+
+    name: str
+    url: str = Field(description="Where it was asked, without the query.")
+    status: Literal["unchanged", "changed", "new", "failed"] = Field(
+        description="new: seen for the first time; failed: could not be read."
+    )
+    version: str | None = Field(description="What it is; null if it could not be read.")
+    previous: str | None = Field(
+        description="What it was before this run, if it has changed or could not be read."
+    )
+    since: datetime | None = Field(description="When `version` was first seen, UTC.")
+    problem: str | None = Field(default=None, description="Why it could not be read.")
+
+
+class PublishedNotification(Record):
+    """A notification as the run published it; its task's state tells what became of it."""
+
+    target: str = Field(description="Who is notified, by the name in the watch file.")
+    kind: Literal["webhook", "slack", "smtp"]
+    task_id: str = Field(
+        description="The task that sends it, and the Idempotency-Key that it is sent with."
+    )
+    about: list[Topic]
+
+
 class Report(reports.BaseReport):
     """Summary of one governance run; its id is the task's id."""
 
@@ -130,6 +182,9 @@ class Report(reports.BaseReport):
     bottom: list[Verdict]
     enforcement: Enforcement
     overrides: list[AppliedOverride]
+    tools: list[ToolCheck] = Field(default_factory=list)
+    versions: list[VersionCheck] = Field(default_factory=list)
+    notifications: list[PublishedNotification] = Field(default_factory=list)
 
     @model_validator(mode="before")
     @classmethod

@@ -53,7 +53,7 @@ def publish(
     client: redis.Redis,
     place: Staging,
     plan: Callable[[Mapping[str, ChannelStatus]], Plan],
-    build: Callable[[Plan], Report],
+    build: Callable[[Pipeline, Plan], Report],
     *,
     retention: timedelta,
     commit: Commit,
@@ -61,15 +61,16 @@ def publish(
     """Make a report visible, and its actions effective, in one step.
 
     The actions are planned from the statuses as they are when the step begins; when another run
-    changes them meanwhile, they are planned again.
+    changes them meanwhile, they are planned again. `build` makes the report, and records on the
+    pipeline what else becomes visible with it.
     """
 
     def attempt(transaction: Any) -> Report:
         stored = transaction.hgetall(Keys.GOVERNANCE_STATUS)
         statuses = {c.decode(): ChannelStatus.model_validate_json(s) for c, s in stored.items()}
         decided = plan(statuses)
-        report = build(decided)
         effects = client.pipeline()
+        report = build(effects, decided)
         place.rename(effects)
         _record(effects, report, decided, retention)
         commit(effects, report, transaction)

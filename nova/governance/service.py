@@ -1,4 +1,4 @@
-"""Runs governance: load the window, score, judge, store the report, act.
+"""Runs governance: check tools and versions, score, judge, store the report, act, notify.
 
 What the command line and the API need of governance is importable from here.
 """
@@ -10,9 +10,12 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import redis
+from redis.client import Pipeline
 
 import nova
 from nova.channels import newest_day
+from nova.errors import ConfigurationError
+from nova.governance.checks import Checks, run_checks
 from nova.governance.enforcement import Plan, plan_actions
 from nova.governance.models import (
     Action,
@@ -28,6 +31,7 @@ from nova.governance.models import (
     Verdict,
     Window,
 )
+from nova.governance.notifications import Outbox, add_notifications
 from nova.governance.overrides import (
     clear_override,
     list_overrides,
@@ -46,6 +50,7 @@ from nova.governance.reports import (
     stage,
 )
 from nova.governance.scoring import FLAGS, Scores, score_channels
+from nova.governance.watch import WatchFile, load_watch
 from nova.governance.window import ChannelWindow, load_window
 from nova.reports import Basis, Omission
 from nova.settings import Settings
@@ -76,10 +81,13 @@ def run_governance(
     report_id: str,
     auto_actions: bool | None = None,
     commit: Commit = commit_plainly,
+    *,
+    outbox: Outbox | None = None,
 ) -> Report | None:
     """Judge all channels and store the report; None, and nothing stored, without any metrics.
 
-    Run again with the same id it replaces its report, and repeats no action.
+    Run again with the same id it replaces its report, and repeats no action. A watch file that is
+    wrong, a tool that fails and a target that is away do not keep it from judging.
 
     Args:
         client: Redis with the channel metrics.
@@ -87,6 +95,7 @@ def run_governance(
         report_id: id of the task that runs.
         auto_actions: whether flags become actions in this run; None leaves it to the policy.
         commit: makes the report visible; a task's goes through the ledger.
+        outbox: publishes a notification with that commit; nobody is notified without.
 
     Raises:
         ConfigurationError: the policy is wrong, or the window needs more memory than it allows.
@@ -96,6 +105,9 @@ def run_governance(
     if end is None:
         logger.warning("no channel metrics yet: nothing to judge; load some with nova ingest")
         return None
+    watch, watch_problem = _read_watch(settings)
+    # Before the window, which needs memory: nothing is held while others are waited for.
+    checks = run_checks(client, settings, watch, datetime.now(UTC))
     window = load_window(client, end, policy.window_days, policy.enforcement.memory_limit_mb)
     judgement = judge(window, policy, list_overrides(client))
     if auto_actions is None:
@@ -109,9 +121,12 @@ def run_governance(
         }
         return plan_actions(limits, judgement.due_actions(), statuses, report_id, auto_actions)
 
-    def build(decided: Plan) -> Report:
+    def build(effects: Pipeline, decided: Plan) -> Report:
         note = PolicyNote(source=policy_source(settings), digest=policy.digest)
-        return judgement.report(report_id, generated_at, note, decided)
+        report = judgement.report(report_id, generated_at, note, decided)
+        report = _with_checks(report, checks, watch_problem)
+        checks.remember(client, effects)
+        return add_notifications(effects, report, watch.notify, outbox) if outbox else report
 
     retention = timedelta(days=settings.report_retention_days)
     with staging(client, "governance") as place:
@@ -119,6 +134,26 @@ def run_governance(
         report = publish(client, place, plan, build, retention=retention, commit=commit)
     logger.info("governance report %s: %s", report.id, report.enforcement.note)
     return report
+
+
+def _read_watch(settings: Settings) -> tuple[WatchFile, str | None]:
+    """Return what to watch; nothing, and the line that says why, if the file is wrong."""
+    try:
+        return load_watch(settings), None
+    except ConfigurationError as error:
+        logger.error("nothing is watched and nobody notified: %s", error)
+        return WatchFile(), str(error)
+
+
+def _with_checks(report: Report, checks: Checks, watch_problem: str | None) -> Report:
+    basis = report.basis
+    if checks.tools or checks.versions:
+        basis = basis.model_copy(update={"sources": [*basis.sources, "watched endpoints"]})
+    if watch_problem is not None:
+        omission = Omission(what="tools, versions and notifications", reason=watch_problem)
+        basis = basis.model_copy(update={"left_out": [*basis.left_out, omission]})
+    found = {"basis": basis, "tools": checks.tools, "versions": checks.versions}
+    return report.model_copy(update=found)
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,26 @@
 """Governance's files agree with each other."""
 
+import re
 from pathlib import Path
 
 from nova.channels import METRIC_NAMES
 from nova.governance.models import Counts, Flag
 from nova.governance.policy import PACKAGED, Weights, load_policy, parse_policy
 from nova.governance.scoring import FEATURES, FLAGS, INPUT_METRICS
+from nova.governance.watch import (
+    MailTarget,
+    Notify,
+    Tool,
+    WatchedVersion,
+    WatchFile,
+    WebhookTarget,
+    parse_watch,
+)
 from nova.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "config" / "governance.yml"
+EXAMPLE_WATCH = ROOT / "config" / "governance-watch.yml"
 DOCUMENT = ROOT / "docs" / "governance.md"
 
 
@@ -37,4 +48,28 @@ def test_every_flag_can_be_given_and_is_counted() -> None:
 def test_the_document_explains_every_scored_metric() -> None:
     text = DOCUMENT.read_text()
     missing = [feature.name for feature in FEATURES if f"| `{feature.name}` |" not in text]
+    assert missing == []
+
+
+def test_the_example_watch_file_is_taken_and_shows_every_kind() -> None:
+    found = parse_watch(EXAMPLE_WATCH.read_text(), "example")
+    assert len(found.tools) == 2
+    assert {watched.kind for watched in found.versions} == {"json", "text", "feed"}
+    assert {target.kind for target in found.notify.targets} == {"webhook", "slack", "smtp"}
+
+
+def test_the_documents_watch_file_is_taken() -> None:
+    [example] = re.findall(r"```yaml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    found = parse_watch(example, "docs/governance.md")
+    assert found.tools
+    assert found.versions
+    assert {target.kind for target in found.notify.targets} == {"slack", "smtp"}
+
+
+def test_the_document_explains_every_field_of_a_watch_file() -> None:
+    text = DOCUMENT.read_text()
+    sections = (WatchFile, Tool, WatchedVersion, Notify, WebhookTarget, MailTarget)
+    fields = {name for section in sections for name in section.model_fields}
+    fields -= set(WatchFile.model_fields)  # the example shows the sections
+    missing = [name for name in fields if not re.search(rf"^\| .*`{name}`.* \|", text, re.M)]
     assert missing == []

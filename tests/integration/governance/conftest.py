@@ -1,6 +1,6 @@
 """Channel metrics in a real Redis, for governance to judge."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from nova.channels import day_score, pack
 from nova.governance.policy import PACKAGED
 from nova.settings import Settings
 from nova.store import Keys
+from tests.integration.governance.servers import Hook, serve_hook
 
 LAST_DAY = date(2026, 3, 28)
 
@@ -56,3 +57,22 @@ def policy_settings(
         return make_settings(NOVA_GOVERNANCE_POLICY=path)
 
     return make
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    """A web server that takes notifications, and whose paths may be watched."""
+    with serve_hook() as server:
+        yield server
+
+
+@pytest.fixture
+def watch_file(tmp_path: Path) -> Callable[..., Path]:
+    """Write a watch file with these sections."""
+
+    def write(**sections: Any) -> Path:
+        path = tmp_path / "watch.yml"
+        path.write_text(yaml.safe_dump(sections))
+        return path
+
+    return write

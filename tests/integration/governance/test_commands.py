@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +11,19 @@ from typer.testing import CliRunner
 
 from nova import domain_commands
 from nova.cli import app
-from nova.errors import InputError, NotFoundError, NovaError
+from nova.errors import (
+    ConfigurationError,
+    InputError,
+    NotFoundError,
+    NotificationError,
+    NovaError,
+)
 from nova.governance import commands
 from nova.governance.service import list_overrides, run_governance
+from nova.memory import Memory
 from nova.settings import Settings
 from nova.terminal import console
+from tests.integration.governance.servers import Hook
 
 Invoke = Callable[..., str]
 
@@ -117,3 +126,97 @@ def test_statuses_are_listed_and_reset(nova: Invoke, report_id: str, fleet: list
     nova("governance", "reset", fleet[0])
     held = json.loads(nova("governance", "status", "--json"))
     assert fleet[0] not in [status["channel"] for status in held]
+
+
+@pytest.fixture
+def watch_settings(
+    hook: Hook, make_settings: Callable[..., Settings], watch_file: Callable[..., Path]
+) -> Settings:
+    """Settings with a watch file: a tool, a version and a target."""
+    path = watch_file(
+        tools=[{"name": "thumbs", "url": hook.url("/health"), "expected_latency_ms": 5000}],
+        versions=[{"name": "api", "url": hook.url("/version"), "kind": "text"}],
+        notify={"targets": [{"name": "ops", "kind": "webhook", "url": hook.url("/ops")}]},
+    )
+    return make_settings(NOVA_GOVERNANCE_WATCH=path, NOVA_FETCH_PAUSE_SECONDS=0)
+
+
+@pytest.fixture
+def watching(
+    nova: Invoke, hook: Hook, watch_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Hook:
+    """The watch file in force; returns the server that is watched and notified."""
+    monkeypatch.setattr(commands, "get_settings", lambda: watch_settings)
+    hook.answers["/version"] = (200, b"1.2[bold]")
+    return hook
+
+
+def test_without_a_watch_file_the_commands_say_how_to_get_one(nova: Invoke) -> None:
+    for command in ("watch", "tools"):
+        assert "NOVA_GOVERNANCE_WATCH; see config/governance-watch.yml" in nova(
+            "governance", command
+        )
+
+
+def test_what_is_watched_is_listed_and_has_a_schema(nova: Invoke, watching: Hook) -> None:
+    text = nova("governance", "watch")
+    assert watching.url("/health") in text
+    assert "notified of: flags, tools, versions (promote, watch, retire)" in text
+    listed = json.loads(nova("governance", "watch", "--json"))
+    assert [tool["name"] for tool in listed["tools"]] == ["thumbs"]
+    assert set(json.loads(nova("governance", "watch", "--schema"))["properties"]) == set(listed)
+
+
+def test_tools_are_checked_once_and_nothing_is_remembered(
+    nova: Invoke, watching: Hook, client: redis.Redis
+) -> None:
+    text = nova("governance", "tools")
+    assert "1.2[bold]" in text, "brackets are the version's, not markup"
+    found = json.loads(nova("governance", "tools", "--json"))
+    assert [tool["status"] for tool in found["tools"]] == ["ok"]
+    assert [version["status"] for version in found["versions"]] == ["new"]
+    assert Memory(client).namespaces() == {}
+
+
+@pytest.mark.parametrize("path", ["/health", "/version"])
+def test_a_check_that_fails_is_exit_code_1(nova: Invoke, watching: Hook, path: str) -> None:
+    watching.answers[path] = (404, b"")
+    result = CliRunner().invoke(app, ["governance", "tools"])
+    assert result.exit_code == 1
+    assert "answers 404 Not Found" in result.output
+
+
+def test_a_trial_reaches_the_target_or_is_only_shown(nova: Invoke, watching: Hook) -> None:
+    shown = nova("governance", "notify-test", "ops", "--dry-run")
+    assert '"event":"governance.test"' in shown
+    assert watching.posted == []
+    assert nova("governance", "notify-test", "ops") == "ops: sent to 127.0.0.1\n"
+    answer = json.loads(nova("governance", "notify-test", "ops", "--json"))
+    assert answer["sent"]
+    assert watching.keys[-1] == answer["idempotency_key"] != watching.keys[0]
+    assert json.loads(watching.posted[0][1])["event"] == "governance.test"
+
+
+def test_a_trial_that_fails_is_an_error_for_people(nova: Invoke, watching: Hook) -> None:
+    watching.answers["/ops"] = (401, b"")
+    with pytest.raises(NotificationError, match="target ops: answers 401"):
+        nova("governance", "notify-test", "ops")
+    with pytest.raises(ConfigurationError, match="has no target 'absent'"):
+        nova("governance", "notify-test", "absent")
+
+
+def test_a_report_shows_tools_versions_notifications_and_what_was_left_out(
+    nova: Invoke,
+    watching: Hook,
+    client: redis.Redis,
+    fleet: list[str],
+    watch_settings: Settings,
+    make_settings: Callable[..., Settings],
+) -> None:
+    run_governance(client, watch_settings, "run", outbox=lambda *_: "task-of-ops")
+    text = nova("report", "show")
+    for words in ("thumbs", "1.2[bold]", "task-of-ops", "flags"):
+        assert words in text
+    missing = make_settings(NOVA_GOVERNANCE_WATCH=Path("absent.yml"))
+    run_governance(client, missing, "next")
+    assert "cannot read the governance watch file absent.yml" in nova("report", "show")
