@@ -57,7 +57,7 @@ class Commits:
 NO_DAY: tuple[list[bytes], Floats] = ([], np.empty((0, len(METRIC_NAMES))))
 #: For a run that is no task.
 PLAINLY = Commits(
-    slice=lambda _name, effects: bool(effects.execute()),
+    slice=lambda _name, effects: effects.execute(),
     end=lambda effects, _report: effects.execute(),
 )
 

@@ -1,5 +1,6 @@
 """Brings the aggregates of spans up to date, by what has changed and no more."""
 
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -9,7 +10,7 @@ import redis
 from redis.client import Pipeline
 
 from nova.analytics import aggregates, days
-from nova.analytics.aggregates import Aggregate, digest, plan, usable_state
+from nova.analytics.aggregates import Aggregate, plan, usable_state
 from nova.analytics.days import Day
 from nova.analytics.models import Part, Period, SpanState
 from nova.analytics.spans import BEFORE, Span
@@ -18,10 +19,10 @@ from nova.reports import Omission
 from nova.staging import Staging, staging
 from nova.store import Keys
 
-#: Commits one slice of a run under a name; False if an earlier start of the run did so.
-CommitSlice = Callable[[str, Pipeline], bool]
-#: Adds a part, named by its day, to an aggregate.
-AddPart = Callable[[Aggregate, date], None]
+#: Commits one slice of a run under a name.
+CommitSlice = Callable[[str, Pipeline], object]
+#: Adds a part to an aggregate, and returns it in the version that it had.
+AddPart = Callable[[Aggregate, Part], Part]
 
 
 @dataclass
@@ -55,7 +56,7 @@ class Updater:
             if made is not None:
                 effects = self.client.pipeline()
                 effects.zadd(Keys.ANALYTICS_MONTHS, {span.start.isoformat(): day_score(span.start)})
-                self._commit(place, f"{span.key} {digest(state.parts)}", effects, commit_slice)
+                self._commit(place, span.key, effects, commit_slice)
         return state
 
     def what_is_compared(self, day: date, commit_slice: CommitSlice) -> None:
@@ -72,17 +73,16 @@ class Updater:
             part = None if yesterday is None else self.parts.get(yesterday.start)
             if part is not None and not aggregates.is_processed(self.client, part):
                 self.day(place, effects, days.load(self.client, part.day))
-                parts = [*parts, part]
             if len(self.written) > before:
-                self._commit(place, f"before {day} {digest(parts)}", effects, commit_slice)
+                self._commit(place, f"before {day}", effects, commit_slice)
 
     def _commit(
         self, place: Staging, name: str, effects: Pipeline, commit_slice: CommitSlice
     ) -> None:
         place.rename(effects)
-        if not commit_slice(name, effects):
-            # An earlier start of this run wrote the very same.
-            place.remove()
+        # A name of this start's own: what an earlier start wrote may be another's by now, and to
+        # write it again does no harm.
+        commit_slice(f"{name} {uuid.uuid4().hex}", effects)
 
     def day(self, place: Staging, effects: Pipeline, day: Day) -> tuple[SpanState, Aggregate]:
         """Bring a day up to date; return its aggregates too."""
@@ -102,8 +102,11 @@ class Updater:
         """Bring the week that holds a day up to date."""
         span = Span.holding(Period.WEEK, day.day)
 
-        def add(aggregate: Aggregate, other: date) -> None:
-            aggregate.add_day(day if other == day.day else days.load(self.client, other))
+        def add(aggregate: Aggregate, part: Part) -> Part:
+            if part.day != day.day:
+                return self._add_day(aggregate, part)
+            aggregate.add_day(day)
+            return part
 
         wanted = self._days_of(span)
         return self._bring(place, span.key, wanted, add, self.retention)[0]
@@ -113,16 +116,20 @@ class Updater:
         key = Span.holding(Period.ALL, date.max).key
         parts = [aggregates.month_part(month, state) for month, state in months.items()]
         made: Aggregate | None = None
+        before: list[Part] = []
         if len(parts) > 1:
-            _, made = self._bring(place, BEFORE, parts[:-1], self._add_month)
+            state, made = self._bring(place, BEFORE, parts[:-1], self._add_month)
+            before = state.parts
         stored = usable_state(self.client, key)
         if stored is not None and stored.parts == parts:
             return stored
         aggregate = made or Aggregate()
         if made is None and len(parts) > 1:
-            aggregate.add_stored(aggregates.load(self.client, BEFORE))
-        self._add_month(aggregate, parts[-1].day)
-        return self._stage(place, key, aggregate, parts, None)
+            loaded = aggregates.load(self.client, BEFORE)
+            aggregate.add_stored(loaded)
+            before = loaded.state.parts
+        newest = self._add_month(aggregate, parts[-1])
+        return self._stage(place, key, aggregate, [*before, newest], None)
 
     def _bring(
         self,
@@ -138,18 +145,17 @@ class Updater:
         if state is not None and todo.is_done:
             self._miss(key, todo.missed)
             return state, None
-        aggregate, before = Aggregate(), list[Part]()
+        aggregate, parts = Aggregate(), list[Part]()
         if todo.on_top:
             stored = aggregates.load(self.client, key)
             # Another run may have changed it since.
             todo = plan(stored.state, wanted)
             if todo.on_top:
                 aggregate.add_stored(stored)
-                before = stored.state.parts
+                parts += stored.state.parts
         self._miss(key, todo.missed)
-        for part in todo.added:
-            add(aggregate, part.day)
-        return self._stage(place, key, aggregate, [*before, *todo.added], expires), aggregate
+        parts += [add(aggregate, part) for part in todo.added]
+        return self._stage(place, key, aggregate, parts, expires), aggregate
 
     def _stage(
         self,
@@ -173,9 +179,12 @@ class Updater:
     def _days_of(self, span: Span) -> list[Part]:
         return [part for day, part in self.parts.items() if span.start <= day <= span.end]
 
-    def _add_day(self, aggregate: Aggregate, day: date) -> None:
-        aggregate.add_day(days.load(self.client, day))
+    def _add_day(self, aggregate: Aggregate, part: Part) -> Part:
+        # Its version was read before: what changes meanwhile is noticed by the next run.
+        aggregate.add_day(days.load(self.client, part.day))
+        return part
 
-    def _add_month(self, aggregate: Aggregate, month: date) -> None:
-        key = Span.holding(Period.MONTH, month).key
-        aggregate.add_stored(aggregates.load(self.client, key))
+    def _add_month(self, aggregate: Aggregate, part: Part) -> Part:
+        stored = aggregates.load(self.client, Span.holding(Period.MONTH, part.day).key)
+        aggregate.add_stored(stored)
+        return aggregates.month_part(part.day, stored.state)
