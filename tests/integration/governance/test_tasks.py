@@ -96,7 +96,7 @@ def test_a_wrong_policy_fails_the_task_with_the_line_that_says_what_is_wrong(
     request.getfixturevalue("worker")
     error = failing_trigger(worker_environment, 30)
     assert error.startswith("nova: governance policy")
-    assert "own.yml: min_days: Field required" in error
+    assert "own.yml: line 1, min_days: Field required" in error
 
 
 def test_a_message_with_arguments_of_another_release_reaches_the_worker_and_fails_there(
