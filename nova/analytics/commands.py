@@ -64,7 +64,7 @@ def print_report(found: AnalyticsReport, limit: int | None) -> None:
         console.print(f"Note: {escape(note)}.", highlight=False)
     console.print(_span_table(found))
     if found.leaders:
-        console.print(_standing_table("Most views of the day", found.leaders[:limit]))
+        console.print(_standing_table(found.leaders[:limit], "Most views of the day"))
     if found.categories:
         console.print(_category_table("Categories of the day", found.categories, limit))
     if found.changes:
@@ -84,7 +84,7 @@ def _span_table(found: AnalyticsReport) -> Table:
     return table
 
 
-def _standing_table(title: str, standings: Iterable[Standing]) -> Table:
+def _standing_table(standings: Iterable[Standing], title: str | None = None) -> Table:
     table = new_table("rank", "before", "change", "channel", "value", title=title)
     for place in standings:
         before = "" if place.previous_rank is None else str(place.previous_rank)
@@ -157,7 +157,8 @@ def leaderboard(
     if as_json:
         print_json(found.model_dump(mode="json"))
         return
-    console.print(_standing_table(_board_title(found), found.standings))
+    console.print(_board_title(found), highlight=False)
+    console.print(_standing_table(found.standings))
     console.print(f"{len(found.standings)} of {found.total:,}; {found.ranked:,} channels have it")
 
 
