@@ -198,16 +198,16 @@ class AnalysisReport(BaseReport):
     @property
     def headline(self) -> str:
         """What it found, in one short line."""
-        parts = [f"{self.day}: {self.competitors_total} competitors"]
+        parts = [f"{self.day}: competitors compared: {self.competitors_total}"]
         if self.not_found_total:
-            parts.append(f"{self.not_found_total} seeds match no channel")
+            parts.append(f"seeds that match no channel: {self.not_found_total}")
         best = self.own[0] if self.own else None
         if best and Measure.VIEWS in best.ranks:
             place, of = best.ranks[Measure.VIEWS], self.ranked[Measure.VIEWS]
             parts.append(f"{best.channel} is {place} of {of} by median views")
         else:
             parts.append("no channel of ours to rank")
-        return ", ".join([*parts, f"{self.missed_total} topics that we miss"])
+        return ", ".join([*parts, f"topics that we miss: {self.missed_total}"])
 
 
 class AnalysisLine(ListedReport):

@@ -114,7 +114,8 @@ def rank_profiles(
         profile.model_copy(update={"ranks": _places_of(profile.channel, places)})
         for profile in profiles
     ]
-    ranked.sort(key=lambda one: (one.ranks.get(Measure.VIEWS, len(ranked) + 1), one.channel))
+    last = len(profiles) + 1
+    ranked.sort(key=lambda one: (one.ranks.get(Measure.VIEWS, last), one.channel))
     return ranked, {measure: len(found) for measure, found in places.items()}
 
 
