@@ -9,6 +9,7 @@ import gc
 import time
 from typing import Any
 
+from billiard.pool import EX_OK, EX_RECYCLE
 from billiard.util import set_pdeathsig
 from celery import signals
 from celery.concurrency import asynpool, prefork
@@ -42,11 +43,12 @@ class AsynPool(asynpool.AsynPool):  # type: ignore[misc]
     def on_partial_read(self, job: Any, proc: Any) -> None:
         """A child has ended that a task was sent to.
 
-        If the child did not say that it began, it may have begun all the same. Celery would send
-        the task to another child, and a poison task would start more often than is counted. Here
+        One that was to be replaced has not looked at it: another child gets the task. One that was
+        killed may have begun it, even if it did not come to say so. Celery would send the task to
+        another child all the same, and a poison task would start more often than is counted. Here
         the task is lost with its child: its message goes back, and its next claim counts.
         """
-        if not job._accepted:
+        if not job._accepted and proc.exitcode not in (EX_OK, EX_RECYCLE):
             job._ack(None, time.monotonic(), proc.pid, None)
             self.mark_as_worker_lost(job, proc.exitcode)
         super().on_partial_read(job, proc)

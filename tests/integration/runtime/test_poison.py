@@ -54,7 +54,7 @@ def environment(process_environment: dict[str, str]) -> dict[str, str]:
     return process_environment | lease | {"PYTHONPATH": root}
 
 
-StartWorker = Callable[[int], "subprocess.Popen[bytes]"]
+StartWorker = Callable[..., "subprocess.Popen[bytes]"]
 
 
 @pytest.fixture
@@ -66,11 +66,14 @@ def start_worker(
     processes: list[subprocess.Popen[bytes]] = []
     with ExitStack() as stack:
 
-        def start(concurrency: int) -> "subprocess.Popen[bytes]":
+        def start(concurrency: int, *options: str) -> "subprocess.Popen[bytes]":
             number = len(processes)
             output = stack.enter_context((tmp_path / f"worker-{number}.log").open("wb"))
             process = subprocess.Popen(
-                [*command, f"--hostname=poison{number}@%h", f"--concurrency={concurrency}"],
+                [
+                    *(*command, f"--hostname=poison{number}@%h"),
+                    *(f"--concurrency={concurrency}", *options),
+                ],
                 env=environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -138,6 +141,19 @@ def test_a_task_whose_child_died_before_it_said_so_has_counted_as_started(
     letter = wait_for_letter(client)
     assert len(letter.history) == letter.starts == STARTS_ALLOWED
     assert client.get(STARTS) == str(STARTS_ALLOWED - 1).encode()
+
+
+def test_children_that_are_replaced_lose_no_task(
+    client: Client, start_worker: StartWorker, python: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    """A task that was sent to a child that ends goes to the next one; that is no lost start."""
+    client.set(MENDED, 1)
+    start_worker(2, "--max-tasks-per-child=1")
+    tasks = python(PUBLISH, "child", "100")
+    assert python(GET, *tasks) == ["mended", *map(str, range(100))]
+    log = (tmp_path / "worker-0.log").read_text()
+    assert "WorkerLostError" not in log
+    assert client.get(STARTS) == b"1"
 
 
 def test_a_task_that_kills_its_worker_is_given_up_and_can_be_dropped(
