@@ -71,7 +71,9 @@ def _facts(found: TrendReport) -> Table:
 
 
 def _topic_table(title: str, topics: Sequence[RisingTopic]) -> Table:
-    table = new_table("topic", "score", "growth", "titles", "channels", "USD", "best", title=title)
+    table = new_table(
+        "topic", "score", "growth", "titles", "channels", "USD", "most seen title", title=title
+    )
     for topic in topics:
         also = f"\n[dim]{escape(', '.join(topic.also))}[/]" if topic.also else ""
         earns = "" if topic.projected_usd is None else f"{topic.projected_usd:,.0f}"

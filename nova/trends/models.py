@@ -43,7 +43,9 @@ class ProjectionNote(Record):
     views: float
     first_day: date = Field(description="First day of channel metrics with revenue.")
     last_day: date
-    typical_views: float = Field(description="Median views of the titles of the day.")
+    typical_views: float = Field(
+        description="Median of the views that the day's titles had when they were first listed."
+    )
     typical_usd: float = Field(description="What a video with typical views would earn us.")
 
 

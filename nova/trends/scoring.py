@@ -37,7 +37,7 @@ class Rates:
     rpm: float
     #: YouTube's number of a category -> revenue per thousand views of our channels in it.
     rpm_by_category: Mapping[int, float]
-    #: Median views of the day's titles.
+    #: Median of the views that the day's titles had when they were first listed.
     typical_views: float
 
     @property
@@ -46,7 +46,7 @@ class Rates:
         return self.rpm * self.typical_views / 1000
 
     def project(self, titles: Sequence[Listed]) -> float | None:
-        """Return what a video would earn us with the median views of these titles.
+        """Return what a video would earn us with the median views of these titles; see `debuts`.
 
         One title of typical views counts among them: few titles say little. Its category is the
         most frequent one of theirs. None where no title has views.
@@ -117,12 +117,28 @@ def most_frequent(titles: Iterable[Listed]) -> int | None:
     return min(counts, key=lambda category: (-counts[category], category), default=None)
 
 
+def debuts(listings: Iterable[Listing]) -> dict[str, Listed]:
+    """Return each title, by its key, as it was on the first day of the window that has it.
+
+    Titles gather views as long as they are listed. Those of their first days can be compared: else
+    what is new would look poor beside what has been there for a week.
+    """
+    found: dict[str, Listed] = {}
+    for listing in listings:
+        for day in sorted(listing.lists):
+            for listed in listing.lists[day]:
+                found.setdefault(listed.key, listed)
+    return found
+
+
 def find_rates(own: OwnChannels, listings: Sequence[Listing]) -> Rates | None:
     """Return what a view is worth to us; None where we earned nothing, or no title has views.
 
     A channel's category is the most frequent one of its titles in the window; most have none.
     """
-    views = [title.views for title in _current(listings) if title.views is not None]
+    first = debuts(listings)
+    current = (first[title.key] for listing in listings for title in listing.current)
+    views = [title.views for title in current if title.views is not None]
     rpm = sum(own.income.values(), Income()).rpm
     if rpm is None or not views:
         return None
@@ -157,6 +173,7 @@ def score_topics(
     titles: dict[str, list[Listed]] = defaultdict(list)
     for title in _all(counted):
         titles[title.key].append(title)
+    first = debuts(counted)
     topics = _topics(listings, own)
     covered = carriers(topics, own.names)
     scored = []
@@ -165,7 +182,7 @@ def score_topics(
         current = [one for one in listed if one.day == now[one.source]]
         if current:
             past = Counter(one.source for one in listed if one.day != now[one.source])
-            projected = rates.project(current) if rates else None
+            projected = rates.project([first[one.key] for one in current]) if rates else None
             scored.append(
                 Scored(
                     topic=topic,
@@ -212,10 +229,6 @@ def _topics(listings: Iterable[Listing], own: OwnChannels) -> dict[str, Topic]:
 def _share_of_one(listing: Listing) -> float:
     """Return how many titles now one past title promises: both counts may differ by day."""
     return len(listing.current) / listing.past_titles
-
-
-def _current(listings: Iterable[Listing]) -> Iterable[Listed]:
-    return chain.from_iterable(listing.current for listing in listings)
 
 
 def _all(listings: Iterable[Listing]) -> Iterable[Listed]:

@@ -39,8 +39,8 @@ TITLES_SHOWN = 5
 #: Names that a report tells of channels, or of folded topics.
 NAMES_SHOWN = 20
 FORMULA = (
-    "rpm of our channels in the topic's category, or of all, x median views of its titles and of "
-    "one typical title / 1000"
+    "rpm of our channels in the topic's category, or of all, x median of the views that its titles "
+    "and one typical title had when they were first listed / 1000"
 )
 NOTHING = "no trending list was ingested and no other source is configured: nothing to scan"
 

@@ -5,7 +5,9 @@ regular expressions alone, on the files in shared/data.
 """
 
 import csv
+import random
 import re
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -16,10 +18,15 @@ from statistics import median
 import pytest
 import redis
 
+from nova import terminal
 from nova.ingest import ingest_file
+from nova.own_channels import OwnChannels
 from nova.settings import Settings
+from nova.sources import Source
+from nova.trends.commands import print_report
+from nova.trends.listings import Listed, Listing, Window
 from nova.trends.models import RisingTopic, TrendReport
-from nova.trends.service import scan_trends
+from nova.trends.service import build_report, scan_trends
 
 NOW = datetime(2026, 3, 14, tzinfo=UTC)
 WINDOW = timedelta(days=13)
@@ -195,8 +202,9 @@ def test_earnings_are_projected_from_the_export(
 ) -> None:
     """Its newest 90 days with videos, of 222, brought 7,194.13 USD with 1,435,640 views: 5.01.
 
-    With the median views of the 200 titles of 28 November a video would earn that many thousands
-    times 5.01 USD; one on the engagement, with the median of its four titles and that.
+    Each of the 200 titles of 28 November counts with the views of its first day on the list since
+    the 15th. With their median a video would earn that many thousands times 5.01 USD; one on the
+    engagement, with the median of its four titles, which were new that day, and of that.
     """
     earned: dict[date, list[tuple[float, int]]] = defaultdict(list)
     path = shared_data / "youtube_studio_export.csv"
@@ -218,7 +226,11 @@ def test_earnings_are_projected_from_the_export(
     assert (basis.first_day, basis.last_day) == (newest[0], newest[-1])
     assert basis.rpm_by_category == {}, "an export has no categories"
     listed = rows[report.day]
-    typical = median(int(row["views"]) for row in listed)
+    first_views: dict[tuple[str, str], int] = {}
+    for day in sorted(day for day in rows if report.day - WINDOW <= day <= report.day):
+        for row in rows[day]:
+            first_views.setdefault((row["video_id"], row["title"]), int(row["views"]))
+    typical = median(first_views[row["video_id"], row["title"]] for row in listed)
     assert basis.typical_views == typical
     royal = [int(row["views"]) for row in listed if "Meghan Markle" in row["title"]]
     projected = basis.rpm_usd * median([*royal, typical]) / 1000
@@ -232,3 +244,44 @@ def test_earnings_are_projected_from_the_export(
 def test_the_same_data_gives_the_same_report(client: redis.Redis, settings: Settings) -> None:
     day = date(2017, 11, 28)
     assert scan(client, settings, day) == scan(client, settings, day)
+
+
+@pytest.mark.usefixtures("lists", "export")
+def test_the_documents_sample_is_what_the_commands_print(
+    client: redis.Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the line of the report's id and time."""
+    monkeypatch.setattr(terminal.console, "_width", 100)
+    report = scan(client, settings, date(2017, 11, 28))
+    with terminal.console.capture() as captured:
+        print_report(report, 3)
+    document = Path(__file__).resolve().parents[3] / "docs" / "trends.md"
+    [sample] = re.findall(r"```text\n(.*?)\n```", document.read_text(encoding="utf-8"), re.DOTALL)
+    _task, headline, _id, *told = sample.splitlines()
+    assert headline == report.headline
+    assert told == [line.rstrip() for line in captured.get().splitlines()[1:]]
+
+
+def test_20_000_titles_take_seconds(rows: Rows) -> None:
+    """All of them different, of the words of the real titles: the worst that topics can meet.
+
+    About six seconds on one core; the bound is for a busy machine.
+    """
+    words = [word for listed in rows.values() for row in listed for word in row["title"].split()]
+    chance = random.Random(1)  # noqa: S311  # test data
+    days = [date(2017, 11, 28) - WINDOW + timedelta(days=number) for number in range(14)]
+    lists = {
+        day: [
+            Listed("l", day, f"{day} {number}", " ".join(chance.choices(words, k=8)), f"C{number}")
+            for number in range(1429)
+        ]
+        for day in days
+    }
+    listing = Listing(Source(name="l", kind="trending"), lists, days[-1])
+    nobody = OwnChannels(frozenset(), "nobody", {})
+    started = time.monotonic()
+    report = build_report("r", NOW, Window(days, [listing]), nobody)
+    seconds = time.monotonic() - started
+    assert report.basis.rows == 20_006
+    assert report.topics_seen > 1000
+    assert seconds < 60

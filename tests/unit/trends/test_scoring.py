@@ -274,6 +274,17 @@ def test_projected_earnings_are_our_rpm_times_the_median_views_with_one_typical_
     assert rates.project(titles(3000, category=11)) == 2.0 * 2000 / 1000
 
 
+def test_titles_are_compared_with_the_views_of_their_first_day() -> None:
+    """The old title has gathered ten times what it began with; both began alike."""
+    found = listing("l", [("Ann", "dogs", 100)], [("Ann", "dogs", 1000), ("Bob", "cats", 100)])
+    own = ours(Us=Income(2.0, 1000.0))
+    rates = find_rates(own, [found])
+    assert rates == Rates(2.0, {}, 100.0)
+    scored = by_name(score_topics([found], own, rates))
+    assert scored["dogs"].projected_usd == scored["cats"].projected_usd == 2.0 * 100 / 1000
+    assert scored["dogs"].value == scored["cats"].value == 1.0
+
+
 def test_the_rpm_of_a_category_is_that_of_our_channels_in_it() -> None:
     def listed(channel: str, category: int | None, views: int | None) -> Listed:
         return Listed("l", TODAY, channel, f"cats {channel}", channel, views, category)
