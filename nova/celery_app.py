@@ -49,12 +49,16 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "nova_beat_catch_up": catch_up_policies(),
         # beat sleeps so long at most. A SIGTERM that comes as it falls asleep waits for its end.
         "beat_max_loop_interval": 1,
-        "beat_scheduler": "nova.runtime.scheduler:NotifyingScheduler"
-        if "scheduler" in settings.stock_parts
-        else "nova.runtime.scheduler:LeaderScheduler",
+        "beat_scheduler": f"nova.runtime.scheduler:{_scheduler(settings)}",
         "timezone": "UTC",
         "include": [f"nova.{name}.tasks" for name in DOMAINS],
     }
+
+
+def _scheduler(settings: Settings) -> str:
+    if settings.scheduler == "legacy":
+        return "IdleScheduler"
+    return "NotifyingScheduler" if "scheduler" in settings.stock_parts else "LeaderScheduler"
 
 
 def _claims(settings: Settings) -> dict[str, Any]:

@@ -31,6 +31,8 @@ PLACEHOLDER_WORDS = ("your_", "changeme", "change_me", "placeholder", "example",
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 #: Parts of the runtime that can be switched back to what Celery and kombu bring.
 StockPart = Literal["transport", "scheduler", "ledger", "watchdog"]
+#: Who runs the schedule: the API's loops, both they and beat, or beat.
+SchedulerMode = Literal["legacy", "parallel", "celery"]
 
 REDIS_SCHEMES = ("redis", "rediss", "unix", "sentinel")
 REDIS_PORT = 6379
@@ -266,6 +268,12 @@ class Settings(BaseSettings):
         le=65535,
         description="Port at which a worker shows its own metrics, another for each worker of a "
         "host; none when unset. The API's `/metrics` shows all workers without it.",
+    )
+    scheduler: SchedulerMode = Field(
+        default="celery",
+        alias="NOVA_SCHEDULER",
+        description="Who runs the schedule: `celery`, beat; `legacy`, loops in the API; "
+        "`parallel`, beat, and the loops beside it, which only report. The same for all processes.",
     )
     stock_parts: Annotated[frozenset[StockPart], NoDecode] = Field(
         default=frozenset(),

@@ -51,9 +51,14 @@ class Keys:
     #: settled (hash: entry -> mark).
     BEAT_LEADER = "nova:beat:leader"
     BEAT_SLOTS = "nova:beat:slots"
-    #: What beat did (hash): `tick`, when the leader looked last; by entry `fired:`, the last slot
-    #: and when it was published, and `missed:`, how many slots were passed over.
+    #: What beat did (hash): `tick`, when the leader looked last; `mode` and `mode_since`, who runs
+    #: the schedule; by entry `fired:`, the last slot and when it was published, and `missed:`, how
+    #: many slots were passed over.
     BEAT_STATE = "nova:beat:state"
+    #: The same three of the API's loops while they run beside beat.
+    LEGACY_LEADER = "nova:legacy:leader"
+    LEGACY_SLOTS = "nova:legacy:slots"
+    LEGACY_STATE = "nova:legacy:state"
     #: What workers count: totals of the fleet (hash: what -> how many), which workers do (sorted
     #: set: worker -> time of the last call), and totals of each (hash).
     COUNTS = "nova:counts"
@@ -162,6 +167,16 @@ class Keys:
     def issued_task(task_id: str) -> str:
         """Hash of one run: what the publisher noted, who runs it, whether it is done."""
         return f"{Keys.RUN_PREFIX}{task_id}"
+
+    @staticmethod
+    def legacy_run(run_id: str) -> str:
+        """Hash of one run of the API's loops: what it ran, when, and how it ended; expires."""
+        return f"nova:legacy:run:{run_id}"
+
+    @staticmethod
+    def legacy_report(domain: str, run_id: str) -> str:
+        """The report of a run of the API's loops that only reports, JSON, expires by itself."""
+        return f"nova:legacy:report:{domain}:{run_id}"
 
     @staticmethod
     def token(token_id: str) -> str:

@@ -79,7 +79,13 @@ def create_app(settings: Settings, celery_app: Celery) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    yield
+    if app.state.settings.scheduler == "celery":
+        yield
+    else:
+        from nova.legacy import loops
+
+        async with loops.running(app.state.settings, app.state.celery):
+            yield
     app.state.redis.close()
     app.state.probe_redis.close()
 

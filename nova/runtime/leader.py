@@ -2,12 +2,16 @@
 
 The lead is a lease in Redis with a token. Every change compares the token in the same script, so a
 leader that froze and wakes late changes nothing.
+
+Where the API's loops run the schedule (`nova/legacy`), they lead in the place of beat: the lease
+and the marks are the same, so that never both run a slot.
 """
 
 import json
 import os
 import socket
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, cast
@@ -19,6 +23,7 @@ from nova.runtime.issued import RECENT_TASKS_KEPT
 from nova.runtime.messages import PreparedMessage
 from nova.runtime.scripts import load
 from nova.runtime.slots import EPOCH, Mark
+from nova.settings import SchedulerMode
 from nova.store import Keys
 
 #: A leader that is gone is replaced within its lease and one look of the others.
@@ -31,8 +36,28 @@ FireStatus = Literal["fired", "not leader", "moved"]
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a lead is kept, by the names of its keys: the lease, the marks and what was done."""
+
+    leader: str
+    slots: str
+    state: str
+
+    @property
+    def keys(self) -> list[str]:
+        """The three, in the order in which the scripts take them."""
+        return [self.leader, self.slots, self.state]
+
+
+#: Who leads here runs the schedule.
+SCHEDULE_PLACE = Place(Keys.BEAT_LEADER, Keys.BEAT_SLOTS, Keys.BEAT_STATE)
+#: Who leads here repeats what beat does, and only reports.
+LEGACY_PLACE = Place(Keys.LEGACY_LEADER, Keys.LEGACY_SLOTS, Keys.LEGACY_STATE)
+
+
+@dataclass(frozen=True)
 class LeaderInfo:
-    """The beat that leads."""
+    """The beat that leads, or the API process whose loops do."""
 
     host: str
     pid: int
@@ -64,11 +89,21 @@ class Fired:
 class Leader:
     """One process that leads or would lead."""
 
-    def __init__(self, client: redis.Redis, lease_seconds: float = LEASE_SECONDS) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        lease_seconds: float = LEASE_SECONDS,
+        *,
+        place: Place = SCHEDULE_PLACE,
+        mode: SchedulerMode = "celery",
+    ) -> None:
         self._client = client
+        self._place = place
+        self._mode = mode
         self._lease_ms = round(lease_seconds * 1000)
         self._lead = load(client, "lead")
         self._fire = load(client, "fire")
+        self._take = load(client, "take")
         self.leads = False
         #: The token, with what people want to know about its holder.
         self.value = json.dumps(
@@ -87,8 +122,7 @@ class Leader:
             redis.RedisError: Redis is away, or refused.
         """
         leads, seconds, microseconds, marks, *other = self._lead(
-            keys=[Keys.BEAT_LEADER, Keys.BEAT_SLOTS, Keys.BEAT_STATE],
-            args=[self.value, self._lease_ms],
+            keys=self._place.keys, args=[self.value, self._lease_ms, self._mode]
         )
         self.leads = bool(leads)
         now = EPOCH + timedelta(seconds=int(seconds), microseconds=int(microseconds))
@@ -105,7 +139,7 @@ class Leader:
             redis.RedisError: Redis is away, or refused.
         """
         answer = self._fire(
-            keys=[Keys.BEAT_LEADER, Keys.BEAT_SLOTS, Keys.BEAT_STATE],
+            keys=self._place.keys,
             args=[self.value, self._lease_ms, entry, looked_at, str(mark), missed],
         )
         return _status(answer)
@@ -135,9 +169,7 @@ class Leader:
                 mark tells.
         """
         keys = [
-            Keys.BEAT_LEADER,
-            Keys.BEAT_SLOTS,
-            Keys.BEAT_STATE,
+            *self._place.keys,
             Keys.issued_task(message.task_id),
             message.list_key,
             Keys.RECENT_TASKS,
@@ -156,22 +188,50 @@ class Leader:
             answer, confirmed = pipeline.execute()
         return Fired(_status(answer), int(confirmed))
 
+    def take(
+        self,
+        entry: str,
+        looked_at: str,
+        mark: Mark,
+        run_id: str,
+        note: Mapping[str, str],
+        *,
+        expires_seconds: int,
+        missed: int = 0,
+    ) -> FireStatus:
+        """Mark a slot that a loop of the API is about to run, in the step that notes its run.
+
+        Nothing is published. Whoever restarts does not run the slot again.
+
+        Raises:
+            redis.RedisError: Redis is away, or refused.
+        """
+        words = [word for pair in note.items() for word in pair]
+        answer = self._take(
+            keys=[*self._place.keys, Keys.legacy_run(run_id)],
+            args=[
+                *(self.value, self._lease_ms, entry, looked_at, str(mark), missed),
+                *(expires_seconds, *words),
+            ],
+        )
+        return _status(answer)
+
     def resign(self, client: redis.Redis) -> None:
         """Give up the lead, through a client of the caller's.
 
         Raises:
             redis.RedisError: Redis is away, or refused; the lease runs out by itself.
         """
-        load(client, "resign")(keys=[Keys.BEAT_LEADER], args=[self.value])
+        load(client, "resign")(keys=[self._place.leader], args=[self.value])
 
 
-def read_leader(client: redis.Redis) -> LeaderInfo | None:
+def read_leader(client: redis.Redis, place: Place = SCHEDULE_PLACE) -> LeaderInfo | None:
     """Return which beat leads, or None if none does.
 
     Raises:
         redis.RedisError: Redis is away, or refused.
     """
-    value = cast(bytes | None, client.get(Keys.BEAT_LEADER))
+    value = cast(bytes | None, client.get(place.leader))
     return None if value is None else parse_leader(value)
 
 

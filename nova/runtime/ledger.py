@@ -17,7 +17,7 @@ declared dead changes nothing, and a run that is done is not started again. For 
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -36,6 +36,10 @@ from nova.store import Keys
 
 #: Header under which a task finds the token of its claim; the transport puts it there.
 TOKEN_HEADER = "nova_token"  # noqa: S105  # no secret
+#: Of a run that is to change nothing: name under which its request has a function that is given the
+#: commands of its end, in place of Redis.
+DIVERT = "nova_divert"
+Divert = Callable[[list[list[Word]]], None]
 #: Names the ids of the tasks that runs publish.
 OUTBOX_NAMESPACE = uuid.UUID("5f0e3c1a-9d0b-4b7e-8f53-6a1f2c7d9b40")
 #: Words of one command, which Lua passes on through its stack.
@@ -53,7 +57,8 @@ class Run:
     """One run of a task, as its claim lets it be.
 
     A task that was called directly, or that came over the stock transport, has no claim. Its
-    commit is a plain transaction.
+    commit is a plain transaction. A task of the API's loops beside beat has its end diverted: what
+    it would change is looked at, and dropped (`nova/legacy/runs.py`).
     """
 
     def __init__(self, task: Any, client: redis.Redis) -> None:
@@ -63,6 +68,7 @@ class Run:
         # Over the stock transport there are no claims; a token would be one of an earlier start.
         is_stock = bool({"ledger", "transport"} & get_settings().stock_parts)
         self._token: str | None = None if is_stock else task.request.get(TOKEN_HEADER)
+        self._divert: Divert | None = task.request.get(DIVERT)
 
     def effects(self) -> "Pipeline":
         """Return a pipeline to record commands on. It is not for sending: give it to `commit`."""
@@ -127,7 +133,10 @@ class Run:
                 retried: what was committed is not committed again.
         """
         commands = _recorded(effects) + self._result_commands(result)
-        self._execute(commands, "", transaction)
+        if self._divert is None:
+            self._execute(commands, "", transaction)
+        else:
+            self._divert(commands)
         return result
 
     def commit_slice(self, name: str, effects: "Pipeline") -> bool:

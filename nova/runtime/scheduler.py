@@ -76,7 +76,8 @@ class LeaderScheduler(beat.Scheduler):  # type: ignore[misc]  # celery ships no 
                 self._check(entry)
             except Exception as error:
                 raise SystemExit(f"nova: entry {name} of the beat schedule: {error}") from None
-        self._leader = Leader(connect(self._settings, SOCKET_TIMEOUT_SECONDS))
+        client = connect(self._settings, SOCKET_TIMEOUT_SECONDS)
+        self._leader = Leader(client, mode=self._settings.scheduler)
 
     def _check(self, entry: beat.ScheduleEntry) -> None:
         policy = self._policies.get(entry.name, "latest")
@@ -262,6 +263,29 @@ class NotifyingScheduler(beat.PersistentScheduler):  # type: ignore[misc]
             logger.info(scheduling)
             notify("READY=1", f"STATUS={scheduling}")
         return interval
+
+
+class IdleScheduler(beat.Scheduler):  # type: ignore[misc]
+    """Publishes nothing, and says why: with `NOVA_SCHEDULER=legacy` the API runs the schedule.
+
+    The marks in Redis are moved by the API's loops meanwhile, so that a later beat goes on where
+    they ended.
+    """
+
+    REASON = "publishing nothing: NOVA_SCHEDULER is legacy, the API's loops run the schedule"
+    looked = False
+
+    def setup_schedule(self) -> None:
+        """Keep no schedule."""
+
+    def tick(self, *_: Any, **__: Any) -> float:
+        """Do nothing; return the seconds until the next time."""
+        watchdog.progress()
+        if not self.looked:
+            self.looked = True
+            logger.warning(self.REASON)
+            notify("READY=1", f"STATUS={self.REASON}")
+        return LOOK_SECONDS
 
 
 def _value(value: Any) -> Any:

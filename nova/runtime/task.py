@@ -1,5 +1,6 @@
 """The base of every task of Nova."""
 
+import time
 from functools import cached_property
 from typing import Any
 
@@ -8,6 +9,7 @@ from celery.exceptions import Reject
 
 from nova.errors import ConfigurationError, InputError, UnavailableError
 from nova.queues import queue_of_task
+from nova.runtime import ending
 from nova.runtime.arguments import Arguments
 from nova.runtime.request import Deferred
 
@@ -54,6 +56,15 @@ class NovaTask(Task):  # type: ignore[misc]  # celery ships no types
             if isinstance(error.reason, InputError):
                 raise error.reason from None
             raise Deferred(str(error.reason), DEFER_SECONDS) from error
+
+    def before_start(self, *_: Any) -> None:
+        """Celery's hook: the run begins in this process."""
+        self.request.began_at = time.time()
+
+    def after_return(self, status: str, retval: Any, task_id: str, *_: Any) -> None:
+        """Celery's hook: the run has succeeded or failed for good, and its result is stored."""
+        if self.request.get("celery_beat_task"):  # a header that beat adds
+            ending.note(task_id, status, retval, self.request.get("began_at"))
 
     @classmethod
     def on_bound(cls, app: Any) -> None:

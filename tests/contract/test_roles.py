@@ -23,6 +23,7 @@ GIVEN_ELSEWHERE = {
     "NOVA_API_PORT": "the socket unit, and api_port",
     "NOVA_LOG_DIR": "the units",
     "NOVA_REDIS_USERNAME": "the template of nova.env",
+    "NOVA_SCHEDULER": "settings_scheduler",
     "NOVA_WORKER_METRICS_PORT": "the template of a worker's file",
     "NOTIFY_SOCKET": "systemd",
     "LISTEN_FDS": "systemd",
@@ -110,7 +111,9 @@ def test_the_environment_file_holds_only_settings() -> None:
     text = Environment(autoescape=False, trim_blocks=True).from_string(  # noqa: S701 - no HTML
         template.read_text(encoding="utf-8").replace("| dictsort", ".items()")
     )
-    rendered = text.render(settings_environment={"REDIS_URL": "redis://localhost:6379/0"})
+    rendered = text.render(
+        settings_environment={"REDIS_URL": "redis://localhost:6379/0"}, settings_scheduler="celery"
+    )
     names = {line.partition("=")[0] for line in rendered.splitlines() if not line.startswith("#")}
     assert "REDIS_URL" in names
     assert names <= {field.alias for field in Settings.model_fields.values()}
