@@ -12,6 +12,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from nova.api import request_ids
 from nova.errors import (
@@ -27,6 +28,7 @@ from nova.errors import (
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 #: Seconds after which a client may try again what failed because a server was away.
 RETRY_AFTER_SECONDS = 5
 
@@ -147,9 +149,23 @@ def _on_http_exception(request: Request, error: Exception) -> Response:
     detail = error.detail
     if error.status_code == HTTPStatus.NOT_FOUND and "route" not in request.scope:
         detail = f"there is no {request.url.path} here; /docs lists what there is"
-    elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+    headers = error.headers
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         detail = f"{request.url.path} does not take {request.method}; see the Allow header"
-    return problem_response(request, Kind.of_status(error.status_code), detail, error.headers)
+        headers = {"Allow": ", ".join(_allowed_methods(request))}
+    return problem_response(request, Kind.of_status(error.status_code), detail, headers)
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Return what the path of a request takes. Starlette names the methods of one route only."""
+    return [
+        method
+        for method in _METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.router.routes
+        )
+    ]
 
 
 def _on_invalid_request(request: Request, error: Exception) -> Response:

@@ -1,6 +1,5 @@
 """Leaderboards and aggregates of channels and categories."""
 
-from datetime import date
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
@@ -9,6 +8,7 @@ from nova.analytics import reading
 from nova.analytics.models import CategoryPage, ChannelAggregates, Leaderboard, Period
 from nova.api import problems
 from nova.api.deps import AppSettings, RedisClient, Viewer
+from nova.api.parameters import Day, Limit, Offset
 from nova.channels import METRIC_NAMES
 from nova.store import redis_errors
 
@@ -19,8 +19,8 @@ MetricName = Annotated[
     str, Path(description="Name of a metric.", json_schema_extra={"enum": [*METRIC_NAMES]})
 ]
 PeriodName = Annotated[Period, Query(description="The day, or the span that holds it.")]
-Day = Annotated[
-    date | None,
+SpanDay = Annotated[
+    Day | None,
     Query(description="A day of the span; left out: the newest that was processed."),
 ]
 
@@ -33,9 +33,9 @@ def show_leaderboard(
     settings: AppSettings,
     client: RedisClient,
     period: PeriodName = Period.DAY,
-    day: Day = None,
-    offset: Annotated[int, Query(ge=0, le=1_000_000, description="How many to leave out.")] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000, description="How many to return at most.")] = 20,
+    day: SpanDay = None,
+    offset: Offset = 0,
+    limit: Limit = 20,
 ) -> Leaderboard:
     """List the channels with the highest values, and how their ranks changed."""
     with redis_errors(settings):
@@ -48,7 +48,7 @@ def show_categories(
     settings: AppSettings,
     client: RedisClient,
     period: PeriodName = Period.DAY,
-    day: Day = None,
+    day: SpanDay = None,
 ) -> CategoryPage:
     """Show the aggregates of each category over a span."""
     with redis_errors(settings):
@@ -62,7 +62,7 @@ def show_channel(
     channel: Annotated[str, Path(max_length=256, description="Id of the channel.")],
     settings: AppSettings,
     client: RedisClient,
-    day: Day = None,
+    day: SpanDay = None,
 ) -> ChannelAggregates:
     """Show a channel's aggregates on a day, in its week and month, and over all time."""
     with redis_errors(settings):

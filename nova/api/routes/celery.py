@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from nova.api import problems
 from nova.api.deps import AppSettings, RedisClient, Viewer
+from nova.api.parameters import Limit, Offset
 from nova.runtime.fleet import Fleet, QueueStatus, read_fleet, read_queues
 from nova.runtime.heartbeat import WorkerHeartbeat, read_workers
 from nova.runtime.issued import TaskState
@@ -51,8 +52,8 @@ def show_workers(
     _caller: Viewer,
     settings: AppSettings,
     client: RedisClient,
-    offset: Annotated[int, Query(ge=0, description="How many to leave out.")] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000, description="How many to return at most.")] = 100,
+    offset: Offset = 0,
+    limit: Limit = 100,
 ) -> WorkerPage:
     """List the workers that are online, as they described themselves some seconds ago."""
     with redis_errors(settings):

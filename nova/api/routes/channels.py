@@ -1,6 +1,5 @@
 """Channels: which there are, and their metrics day by day."""
 
-from datetime import date
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
@@ -8,6 +7,7 @@ from fastapi import APIRouter, Path, Query
 from nova import channel_days
 from nova.api import problems
 from nova.api.deps import AppSettings, RedisClient, Viewer
+from nova.api.parameters import Day
 from nova.channel_days import MOST_DAYS, ChannelHistory, ChannelPage
 from nova.store import redis_errors
 
@@ -21,7 +21,7 @@ def list_channels(
     client: RedisClient,
     *,
     day: Annotated[
-        date | None, Query(description="Channels of this day; of the newest if left out.")
+        Day | None, Query(description="Channels of this day; of the newest if left out.")
     ] = None,
     cursor: Annotated[
         str, Query(max_length=20, pattern="^[0-9]{1,19}$", description="`next` of a page.")
@@ -48,7 +48,7 @@ def show_channel(
         int, Query(ge=1, le=MOST_DAYS, description="How many days to show, back from `until`.")
     ] = 28,
     until: Annotated[
-        date | None, Query(description="The last day; the newest with metrics if left out.")
+        Day | None, Query(description="The last day; the newest with metrics if left out.")
     ] = None,
 ) -> ChannelHistory:
     """Show the metrics of a channel day by day."""

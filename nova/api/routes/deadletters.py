@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Query, Response
 
 from nova.api import problems
 from nova.api.deps import AppSettings, Operator, RedisClient, Viewer
+from nova.api.parameters import Limit, Offset
 from nova.api.triggers import Accepted
 from nova.runtime import deadletters
 from nova.runtime.deadletters import DeadLetter, DeadLetterPage
@@ -27,8 +28,8 @@ def list_letters(
     queue: Annotated[
         str | None, Query(max_length=200, description="Only those of this queue.")
     ] = None,
-    offset: Annotated[int, Query(ge=0, description="How many to leave out.")] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000, description="How many to return at most.")] = 20,
+    offset: Offset = 0,
+    limit: Limit = 20,
 ) -> DeadLetterPage:
     """List the dead letters, newest first."""
     with redis_errors(settings):

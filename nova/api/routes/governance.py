@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nova.api import problems
 from nova.api.deps import Admin, AppSettings, RedisClient, Viewer
+from nova.api.parameters import Limit, Offset, ReportId
 from nova.governance import service
 from nova.governance.models import Flag, Override, Report, ReportPage, VerdictPage
 from nova.store import redis_errors
@@ -15,9 +16,6 @@ from nova.store import redis_errors
 logger = logging.getLogger(__name__)
 router = APIRouter(prefix="/api/governance", tags=["governance"])
 
-Offset = Annotated[int, Query(ge=0, description="How many to leave out.")]
-Limit = Annotated[int, Query(ge=1, le=1000, description="How many to return at most.")]
-ReportId = Annotated[str, Path(max_length=200, description="Id of the run's task, or `latest`.")]
 Channel = Annotated[str, Path(max_length=200, description="Id of the channel.")]
 
 

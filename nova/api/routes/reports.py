@@ -1,19 +1,16 @@
 """The reports of every domain, each with its own model."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter
 
 from nova.api import problems
 from nova.api.deps import AppSettings, RedisClient, Viewer
+from nova.api.parameters import Limit, Offset, ReportId
 from nova.domains import DOMAINS, Domain
 from nova.store import redis_errors
 
 router = APIRouter(prefix="/api/reports", tags=["reports"])
-
-Offset = Annotated[int, Query(ge=0, description="How many to leave out.")]
-Limit = Annotated[int, Query(ge=1, le=1000, description="How many to return at most.")]
-ReportId = Annotated[str, Path(max_length=200, description="Id of the run's task, or `latest`.")]
 
 
 def _add_routes(domain: Domain) -> None:

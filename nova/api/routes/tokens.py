@@ -3,10 +3,11 @@
 import logging
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path
 
 from nova.api import problems, tokens
 from nova.api.deps import Admin, AppSettings, RedisClient
+from nova.api.parameters import Limit, Offset
 from nova.api.tokens import TokenPage
 from nova.store import redis_errors
 
@@ -19,8 +20,8 @@ def list_tokens(
     _caller: Admin,
     settings: AppSettings,
     client: RedisClient,
-    offset: Annotated[int, Query(ge=0, description="How many to leave out.")] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000, description="How many to return at most.")] = 20,
+    offset: Offset = 0,
+    limit: Limit = 20,
 ) -> TokenPage:
     """List the tokens that have not expired, revoked ones included, the longest-lived first."""
     with redis_errors(settings):

@@ -1,12 +1,12 @@
 """Runs of the domains, published now."""
 
-from datetime import date
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from nova.analysis.models import MAX_SEEDS, Seed
+from nova.api.parameters import Day
 from nova.api.triggers import RESPONSES, Accepted, Trigger
 from nova.maintenance.models import MAX_AGE_HOURS_LIMIT
 
@@ -18,7 +18,7 @@ class GovernanceRun(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    auto_actions: bool | None = Field(
+    auto_actions: StrictBool | None = Field(
         default=None,
         description="true: act on channels, within the policy's limits; false: only report; "
         "left out: as the policy says.",
@@ -54,7 +54,7 @@ class AnalyticsRun(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    day: date | None = Field(
+    day: Day | None = Field(
         default=None,
         description="Day to process; left out: the newest that has channel metrics.",
         examples=["2017-12-09"],
@@ -72,7 +72,7 @@ class AnalysisRun(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    day: date | None = Field(
+    day: Day | None = Field(
         default=None,
         description="The last day that counts. Left out: today. Feeds are only asked for today.",
         examples=["2017-12-09"],
@@ -98,7 +98,7 @@ class TrendsRun(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    day: date | None = Field(
+    day: Day | None = Field(
         default=None,
         description="Day to scan. Left out: today if sources are fetched, else the day of the "
         "newest trending list.",
