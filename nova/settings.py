@@ -227,7 +227,7 @@ class Settings(BaseSettings):
     worker_memory_limit_mb: int = Field(
         default=512,
         alias="NOVA_WORKER_MEMORY_LIMIT_MB",
-        ge=64,
+        ge=16,
         description="A worker's process that ever held more megabytes is replaced after its task.",
     )
     result_expires_hours: int = Field(
