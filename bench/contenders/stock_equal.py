@@ -27,6 +27,7 @@ EQUAL: dict[str, Any] = {
     "task_ignore_result": False,
     "worker_prefetch_multiplier": 1,
     "worker_max_tasks_per_child": 100,
+    "worker_max_memory_per_child": 500_000,
     "worker_direct": True,
     "worker_send_task_events": False,
     "timezone": "UTC",

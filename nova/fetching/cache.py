@@ -97,16 +97,18 @@ class PageCache:
         return {page: size or 0 for page, size in zip(ids, pipeline.execute(), strict=True)}
 
     def free(self, ids: Iterable[str]) -> None:
-        """Remove pages, in one transaction.
+        """Remove pages.
 
         A page of some hundred kilobytes is freed beside the server's thread; 100 pages block
         Redis for well under a millisecond.
         """
         ids = list(ids)
         if ids:
-            pipeline = self._client.pipeline()
-            pipeline.unlink(*(Keys.cached_page(page) for page in ids))
+            # No transaction: a full Redis refuses it, and is what pages are removed for. A page
+            # that is written in between goes, and its place in the index later.
+            pipeline = self._client.pipeline(transaction=False)
             pipeline.zrem(Keys.HTTP_CACHE, *ids)
+            pipeline.unlink(*(Keys.cached_page(page) for page in ids))
             pipeline.execute()
 
     def drop_expired(self, limit: int = 500) -> int:

@@ -54,10 +54,12 @@ def prefixes() -> list[Prefix]:
     areas = ("metrics", "videos", *DOMAINS)
     reports = [(Keys.report(name, ""), Keys.reports(name)) for name in DOMAINS]
     return [
-        Prefix(Kind.PAGES, Keys.cached_page("")),
+        # Of these there are most.
+        Prefix(Kind.RUNS, Keys.RUN_PREFIX),
+        Prefix(Kind.RESULTS, Keys.result(""), "leftover"),
+        Prefix(Kind.PAGES, Keys.cached_page(""), "leftover"),
         Prefix(Kind.MEMORY, Keys.memory("")),
         Prefix(Kind.MEMORY, Keys.MEMORY_INDEX),
-        Prefix(Kind.RESULTS, Keys.result(""), "leftover"),
         Prefix(Kind.RESULTS, Keys.group_result(""), "leftover"),
         *(Prefix(Kind.STAGING, Keys.staging(area), "leftover") for area in areas),
         *(Prefix(Kind.REPORTS, prefix, "report", index) for prefix, index in reports),
@@ -68,7 +70,6 @@ def prefixes() -> list[Prefix]:
         Prefix(Kind.WORKERS, Keys.worker(""), "leftover"),
         Prefix(Kind.WORKERS, Keys.WORKER_COUNTS_PREFIX, "leftover"),
         Prefix(Kind.WORKERS, Keys.count_batch(""), "leftover"),
-        Prefix(Kind.RUNS, Keys.RUN_PREFIX),
         Prefix(Kind.DEAD_LETTERS, Keys.DEAD_LETTERS_PREFIX),
         Prefix(Kind.OTHER, ""),
     ]

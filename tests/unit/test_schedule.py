@@ -21,4 +21,11 @@ def test_every_entry_goes_to_a_queue_that_exists() -> None:
 
 
 def test_a_night_that_was_missed_is_caught_up_once() -> None:
-    assert catch_up_policies() == {"nightly-governance-loop": "latest"}
+    assert catch_up_policies()["nightly-governance-loop"] == "latest"
+
+
+def test_memory_is_cleaned_up_hourly() -> None:
+    entry = beat_schedule()["hourly-memory-cleanup"]
+    assert entry["task"] == "nova.maintenance.memory_cleanup_task"
+    assert entry["options"] == {"queue": "maintenance"}
+    assert (len(entry["schedule"].hour), entry["schedule"].minute) == (24, {0})

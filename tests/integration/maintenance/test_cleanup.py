@@ -19,6 +19,7 @@ from nova.maintenance.reports import STORE
 from nova.maintenance.service import clean, record
 from nova.memory import Memory
 from nova.queues import QUEUES
+from nova.runtime import ledger
 from nova.runtime.ledger import TOKEN_HEADER, Run, StaleRunError
 from nova.settings import Settings
 from nova.store import Keys
@@ -257,13 +258,15 @@ def test_a_worker_that_lost_its_run_removes_no_day(
     make_settings: Callable[..., Settings],
     store_day: StoreDay,
     redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    settings = make_settings(NOVA_METRIC_RETENTION_DAYS=1)
+    monkeypatch.setattr(ledger, "get_settings", lambda: settings)
     for offset in range(3):
         store_day(DAY + timedelta(days=offset))
     request = SimpleNamespace(id="run", get={TOKEN_HEADER: "nova:gone@host:1:1.0"}.get)
     task = SimpleNamespace(request=request, app=Celery("test", backend=redis_url))
     stale = Run(task, client)
-    settings = make_settings(NOVA_METRIC_RETENTION_DAYS=1)
     with pytest.raises(StaleRunError):
         clean(client, settings, "run", commit_slice=stale.commit_slice)
     assert client.zcard(Keys.METRIC_DAYS) == client.zcard(Keys.VIDEO_DAYS) == 3
@@ -378,15 +381,38 @@ def test_a_dry_run_changes_nothing_and_tells_what_a_run_then_does_once(
     settings = make_settings(
         NOVA_METRIC_RETENTION_DAYS=keep, NOVA_CACHE_MAX_MB=1, NOVA_AGENT_MEMORY_DAYS=1
     )
-    before = contents(client)
+    before = sorted(client.scan_iter())
     dry = clean(client, settings, "dry", dry_run=True)
-    assert contents(client) == before
+    assert sorted(client.scan_iter()) == before
     done = clean(client, settings, "done")
     assert [use.removed for use in dry.kinds] == [use.removed for use in done.kinds]
     assert dry.days_removed == done.days_removed
     assert removed(done).get(Kind.RESULTS, 0) == sum(hours >= 24 for hours in idle)
     assert removed(done).get(Kind.MEMORY, 0) == sum(hours >= 24 for hours in memory_hours)
     assert removed(clean(client, settings, "again")) == {}
+
+
+def test_a_dry_run_changes_no_value(
+    client: redis.Redis,
+    make_settings: Callable[..., Settings],
+    let_idle: LetIdle,
+    store_page: StorePage,
+    store_day: StoreDay,
+) -> None:
+    store_page("page", hours_ago=2)
+    client.zadd(Keys.HTTP_CACHE, {"expired": 1})
+    for offset in range(3):
+        store_day(DAY + timedelta(days=offset))
+    Memory(client).put("trends", "cats", 1)
+    forget_use(client, "trends:cats", 10_000, Keys.MEMORY_INDEX)
+    store_report(client, "old", 31)
+    client.set(Keys.result("old"), "{}")
+    before = contents(client)
+    let_idle(Keys.result("old"))
+    report = clean(client, make_settings(**HARSHEST), "run", dry_run=True)
+    kinds = {Kind.PAGES, Kind.MEMORY, Kind.RESULTS, Kind.REPORTS}
+    assert set(removed(report)) == kinds | {Kind.CHANNEL_DAYS, Kind.VIDEO_DAYS}
+    assert contents(client) == before
 
 
 def test_everything_is_counted_once_and_what_goes_adds_up(

@@ -47,5 +47,5 @@ def test_every_key_has_a_kind_and_no_row_hides_a_later_one() -> None:
 def test_only_leftovers_and_reports_may_be_removed_by_the_walk() -> None:
     """What the runtime needs has no rule by which it goes."""
     removable = {row.kind for row in prefixes() if row.rule != "keep"}
-    assert removable == {Kind.RESULTS, Kind.REPORTS, Kind.STAGING, Kind.WORKERS}
+    assert removable == {Kind.PAGES, Kind.RESULTS, Kind.REPORTS, Kind.STAGING, Kind.WORKERS}
     assert {row.kind for row in prefixes()} == set(Kind)
