@@ -81,10 +81,7 @@ def print_report(found: Report, limit: int | None) -> None:
             rule = note.rule if note.flag is None else f"{note.rule} {note.flag}"
             table.add_row(*map(escape, (note.channel, rule, note.by, note.reason, note.effect)))
         console.print(table)
-    if found.tools:
-        console.print(_tool_table(found.tools))
-    if found.versions:
-        console.print(_version_table(found.versions))
+    _print_checks(found.tools, found.versions)
     if found.notifications:
         title = "Notifications; what became of one: nova task show TASK"
         table = new_table("target", "kind", "about", "task", title=title)
@@ -124,8 +121,19 @@ def _facts(found: Report) -> Table:
     return table
 
 
+def _print_checks(tools: Sequence[ToolCheck], versions: Sequence[VersionCheck]) -> None:
+    if tools:
+        console.print(_tool_table(tools))
+    if versions:
+        console.print(_version_table(versions))
+    problems = [f"{tool.name}: {', '.join(tool.problems)}" for tool in tools if tool.problems]
+    problems += [f"{found.name}: {found.problem}" for found in versions if found.problem]
+    for problem in problems:
+        console.print(escape(problem), soft_wrap=True)
+
+
 def _tool_table(tools: Sequence[ToolCheck]) -> Table:
-    headings = ("tool", "status", "latency", "expected", "usual", "USD a month", "problems")
+    headings = ("tool", "status", "latency", "expected", "usual", "USD a month")
     table = new_table(*headings, title="Tools")
     for tool in tools:
         usual = "" if tool.usual_latency_ms is None else f"{tool.usual_latency_ms:,.0f} ms"
@@ -136,13 +144,12 @@ def _tool_table(tools: Sequence[ToolCheck]) -> Table:
             f"{tool.expected_latency_ms:,.0f} ms",
             usual,
             "" if tool.monthly_cost_usd is None else f"{tool.monthly_cost_usd:,.2f}",
-            escape("\n".join(tool.problems)),
         )
     return table
 
 
 def _version_table(versions: Sequence[VersionCheck]) -> Table:
-    headings = ("version of", "status", "version", "before", "since (UTC)", "problem")
+    headings = ("version of", "status", "version", "before", "since (UTC)")
     table = new_table(*headings, title="Versions")
     for found in versions:
         table.add_row(
@@ -151,7 +158,6 @@ def _version_table(versions: Sequence[VersionCheck]) -> Table:
             escape(found.version or ""),
             escape(found.previous or ""),
             "" if found.since is None else f"{found.since:%Y-%m-%d %H:%M}",
-            escape(found.problem or ""),
         )
     return table
 
@@ -314,10 +320,7 @@ def tools(as_json: JsonOption = False) -> None:
     elif not (found.tools or found.versions):
         console.print(NOT_WATCHED)
     else:
-        if found.tools:
-            console.print(_tool_table(found.tools))
-        if found.versions:
-            console.print(_version_table(found.versions))
+        _print_checks(found.tools, found.versions)
     failed = any(check.status == "failed" for check in found.versions)
     if failed or any(check.status != "ok" for check in found.tools):
         raise typer.Exit(1)

@@ -4,6 +4,7 @@ import base64
 import socketserver
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ class Hook:
         delay_seconds: before each answer.
         asked: paths of requests, as they came in.
         posted: headers and body of each POST, as they came in.
+        posted_at: `time.monotonic()` of each.
         answered: the keys of the POSTs that got an answer.
         stuck: paths that get no answer, until `let_go`.
     """
@@ -35,6 +37,7 @@ class Hook:
     delay_seconds: float = 0.0
     asked: list[str] = field(default_factory=list)
     posted: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    posted_at: list[float] = field(default_factory=list)
     answered: list[str] = field(default_factory=list)
     stuck: set[str] = field(default_factory=set)
     _released: threading.Event = field(default_factory=threading.Event)
@@ -69,6 +72,7 @@ def serve_hook(port: int = 0) -> Iterator[Hook]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            hook.posted_at.append(time.monotonic())
             hook.posted.append((dict(self.headers), body))
             self._answer()
             hook.answered.append(self.headers["Idempotency-Key"])
