@@ -18,6 +18,8 @@ from celery.concurrency import asynpool, prefork
 LOOK_SECONDS = 0.001
 #: Seconds after which it ends all the same, as in billiard.
 GIVE_UP_SECONDS = 30.0
+#: Seconds for which the main process waits for a child that ends; it takes microseconds.
+EXIT_SECONDS = 1.0
 
 
 class Worker(asynpool.Worker):  # type: ignore[misc]  # celery ships no types
@@ -39,6 +41,16 @@ class AsynPool(asynpool.AsynPool):  # type: ignore[misc]
     """The pool behind `TaskPool`."""
 
     Worker = Worker
+
+    def _event_process_exit(self, hub: Any, proc: Any) -> None:
+        """A child has closed the pipe by which the main process notices its end.
+
+        It does so a moment before it can be waited for. Celery looks once, and if that is too early
+        looks again after five seconds: so long the child has no successor, and a task that was sent
+        to it waits.
+        """
+        proc.join(EXIT_SECONDS)
+        super()._event_process_exit(hub, proc)
 
     def on_partial_read(self, job: Any, proc: Any) -> None:
         """A child has ended that a task was sent to.

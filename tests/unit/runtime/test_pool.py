@@ -6,6 +6,7 @@ from typing import Any
 
 import billiard.pool
 import pytest
+from celery.concurrency import asynpool
 
 from nova.runtime import pool
 
@@ -21,6 +22,27 @@ def test_billiard_still_asks_the_method_that_is_overridden() -> None:
     """Otherwise children would be slow again, and nobody would notice."""
     assert "_ensure_messages_consumed" in vars(billiard.pool.Worker)
     assert pool.TaskPool.Pool.Worker is pool.Worker
+
+
+def test_celery_still_asks_the_methods_that_are_overridden() -> None:
+    for name in ("_event_process_exit", "on_partial_read"):
+        assert name in vars(asynpool.AsynPool)
+
+
+def test_a_child_that_ends_is_waited_for_before_the_pool_looks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its pipe closes first. A pool that looks too early has no successor for five seconds."""
+    ending = SimpleNamespace(exitcode=None)
+    ending.join = lambda seconds: vars(ending).update(exitcode=0)
+    looks = []
+    monkeypatch.setattr(
+        asynpool.AsynPool,
+        "_event_process_exit",
+        lambda self, hub, proc: looks.append(proc.exitcode),
+    )
+    object.__new__(pool.AsynPool)._event_process_exit(None, ending)
+    assert looks == [0]
 
 
 def test_a_child_ends_when_its_results_are_read() -> None:
