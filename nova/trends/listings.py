@@ -183,7 +183,6 @@ def _fed(
     if reading is None:
         unknown = None if today in lists else f"nothing is remembered of {today}"
         return Listing(source, lists, None if unknown else today, unknown)
-    lists.pop(today, None)
     if reading.items is None:
         return Listing(source, lists, error=reading.error)
     return _read(source, lists, today, reading.items)
