@@ -9,7 +9,6 @@ import asyncio
 import os
 import secrets
 import signal
-import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,56 +18,37 @@ import httpx
 from rich.console import Console
 from rich.text import Text
 
-from nova.errors import ConfigurationError, NovaError
-from nova.queues import QUEUES
+from nova.errors import NovaError
+from scripts.local.processes import (
+    FLOWER_PORT,
+    ROOT,
+    Process,
+    api_process,
+    beat_process,
+    check_port,
+    flower_process,
+    worker_processes,
+)
 from scripts.local.redis_server import LocalRedis
 
 #: Seconds that the processes get to finish what they do, before they are killed.
 STOP_SECONDS = 30
 COLOURS = ("cyan", "green", "yellow", "blue", "magenta", "bright_cyan", "bright_green")
 
+#: What to do about a port that is taken.
+ADVICE = "choose another: make run RUN_OPTIONS={option}=PORT"
+
 console = Console(highlight=False, soft_wrap=True)
 
 
-def commands(state: Path, flower_port: int) -> dict[str, list[str]]:
-    """Return the command of every process, by the name that its output is prefixed with."""
-    bin_folder = Path(sys.executable).parent
-    celery = [str(bin_folder / "celery"), "--quiet", "-A", "nova.celery_app"]
-    nova = str(bin_folder / "nova")
-    workers = {
-        name: [
-            *celery,
-            "worker",
-            f"--queues={name}",
-            f"--concurrency={queue.concurrency}",
-            f"--hostname={name}@%h",
-            "--without-gossip",
-            "--without-mingle",
-        ]
-        for name, queue in QUEUES.items()
-    }
-    return workers | {
-        "beat": [*celery, "beat"],
-        "api": [nova, "api"],
-        "flower": [nova, "flower", "--address=127.0.0.1", f"--port={flower_port}"],
-    }
-
-
-def check_port(port: int, what: str, option: str) -> None:
-    """Refuse to start when somebody listens already.
-
-    Raises:
-        ConfigurationError: the port is taken.
-    """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            raise ConfigurationError(
-                f"port {port}, which {what} needs, is taken; stop what listens there, or choose "
-                f"another: make run RUN_OPTIONS={option}=PORT"
-            ) from None
+def processes(api_port: int, flower_port: int) -> list[Process]:
+    """Return what runs beside Redis."""
+    return [
+        *worker_processes(),
+        beat_process(),
+        api_process(api_port),
+        flower_process(flower_port),
+    ]
 
 
 def write_settings(state: Path, redis_url: str, api_port: int) -> dict[str, str]:
@@ -89,12 +69,13 @@ def write_settings(state: Path, redis_url: str, api_port: int) -> dict[str, str]
 
 
 async def run_process(
-    name: str, command: list[str], environment: Mapping[str, str], colour: str
+    program: Process, environment: Mapping[str, str], colour: str
 ) -> asyncio.subprocess.Process:
     """Start a process; its output goes to the console line by line, behind its name."""
     # A session of its own, so that Ctrl-C reaches this program alone: it stops the others in order.
     process = await asyncio.create_subprocess_exec(
-        *command,
+        *program.command,
+        cwd=ROOT,
         env=environment,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -106,7 +87,7 @@ async def run_process(
         assert process.stdout is not None  # noqa: S101  # asked for above
         async for line in process.stdout:
             text = line.decode(errors="replace").rstrip()
-            console.print(Text(f"{name:<12}", style=colour) + Text(text))
+            console.print(Text(f"{program.label:<12}", style=colour) + Text(text))
 
     process.pump = asyncio.create_task(print_lines())  # type: ignore[attr-defined]
     return process
@@ -134,18 +115,18 @@ class Announcement:
 
 
 async def run_until_stopped(
-    commands: Mapping[str, list[str]], environment: Mapping[str, str], announcement: Announcement
+    programs: list[Process], environment: Mapping[str, str], announcement: Announcement
 ) -> int:
     """Run all processes until Ctrl-C, or until one of them ends; return the exit code."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
-    processes = {}
-    for index, (name, command) in enumerate(commands.items()):
+    running = {}
+    for index, program in enumerate(programs):
         colour = COLOURS[index % len(COLOURS)]
-        processes[name] = await run_process(name, command, environment, colour)
-    endings = {asyncio.create_task(process.wait()): name for name, process in processes.items()}
+        running[program.label] = await run_process(program, environment, colour)
+    endings = {asyncio.create_task(process.wait()): name for name, process in running.items()}
     stopping = asyncio.create_task(stop.wait())
     announcing = asyncio.create_task(announcement.make())
     done, _ = await asyncio.wait({stopping, *endings}, return_when=asyncio.FIRST_COMPLETED)
@@ -154,7 +135,7 @@ async def run_until_stopped(
         console.print(f"nova: {endings[task]} ended by itself (exit code {task.result()})")
         code = 1
     console.print("nova: stopping; running tasks are finished first")
-    await stop_all(list(processes.values()))
+    await stop_all(list(running.values()))
     announcing.cancel()
     stopping.cancel()
     return code
@@ -180,7 +161,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make run", description=__doc__)
     parser.add_argument("--state", type=Path, default=Path(".nova/local"), help="folder for state")
     parser.add_argument("--api-port", type=int, default=8000)
-    parser.add_argument("--flower-port", type=int, default=5555)
+    parser.add_argument("--flower-port", type=int, default=FLOWER_PORT)
     return parser.parse_args()
 
 
@@ -188,8 +169,8 @@ def main() -> int:
     """Run the stack and return the exit code."""
     options = parse()
     state = options.state.absolute()
-    check_port(options.api_port, "the API", "--api-port")
-    check_port(options.flower_port, "Flower", "--flower-port")
+    check_port(options.api_port, "the API", ADVICE.format(option="--api-port"))
+    check_port(options.flower_port, "Flower", ADVICE.format(option="--flower-port"))
     with LocalRedis.create(state / "redis") as server:
         environment = os.environ | write_settings(state, server.url, options.api_port)
         console.print("Starting Redis, workers, beat, API and Flower; Ctrl-C stops them all.\n")
@@ -200,7 +181,7 @@ def main() -> int:
             f"Other shells       set -a; . {options.state}/nova.env; set +a; nova status",
         ]
         announcement = Announcement(f"http://127.0.0.1:{options.api_port}/readyz", lines)
-        programs = commands(state, options.flower_port)
+        programs = processes(options.api_port, options.flower_port)
         return asyncio.run(run_until_stopped(programs, environment, announcement))
 
 
