@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
+from operator import itemgetter
 from typing import Any, cast
 
 import orjson
@@ -142,18 +143,19 @@ def load_videos(client: redis.Redis, day: date, source: VideoSource | None = Non
 
 def load_fields(
     client: redis.Redis, day: date, names: Sequence[str]
-) -> Iterator[tuple[VideoSource, list[Any]]]:
-    """Yield the source and some of FIELDS of each video of a day, in no order.
+) -> Iterator[tuple[VideoSource, tuple[Any, ...]]]:
+    """Yield the source and at least two of FIELDS of each video of a day, in no order.
 
     Some ten times faster than `load_videos`, for whoever counts all videos of a day.
     """
-    places = [FIELDS.index(name) for name in names]
+    pick = itemgetter(*map(FIELDS.index, names))
     sources = {source.value.encode(): source for source in VideoSource}
     records = cast(dict[bytes, bytes], client.hgetall(Keys.video_day(day)))
     for name, record in records.items():
         values = orjson.loads(record)
-        source = sources[name.partition(b":")[0]]
-        yield source, [values[place] if place < len(values) else None for place in places]
+        if len(values) < len(FIELDS):
+            values += [None] * (len(FIELDS) - len(values))
+        yield sources[name.partition(b":")[0]], pick(values)
 
 
 def forget_days(client: redis.Redis, days: Iterable[date]) -> None:

@@ -1,24 +1,27 @@
 """One day as analytics sees it: its channels, their metrics, and the category of each.
 
 A channel's category on a day is that of its videos of the day. Where they differ it is the one
-under which most of the channel's views lie, then the one with more videos, then the lower number.
-Files that name no videos (Nova CSV and JSON) tell no category, and neither does a Studio export:
-those channel days are in no category's aggregates, and are counted.
+under which most of the channel's views lie, and of equal ones the lower number. Files that name no
+videos (Nova CSV and JSON) tell no category, and neither does a Studio export: those channel days
+are in no category's aggregates, and are counted.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 
 import numpy as np
 import redis
+from numpy.typing import NDArray
 
 from nova.analytics.totals import of_one_day, summed
 from nova.arrays import Floats
 from nova.channels import load_day
 from nova.videos import VideoSource, load_fields
 
+#: In place of a category's number.
+UNKNOWN = -1
 #: YouTube's names of the categories that a video can be given, in the United States.
 CATEGORY_NAMES = {
     1: "Film & Animation",
@@ -59,22 +62,27 @@ class Day:
     #: Channels that have videos of a trending list, whose numbers are running totals.
     trending: set[bytes]
 
-    @property
+    @cached_property
     def aggregates(self) -> Floats:
         """Aggregates of this one day, shape (channels, metrics, 4)."""
         return of_one_day(self.metrics)
 
+    @cached_property
+    def _numbers(self) -> NDArray[np.int64]:
+        """Number of each channel's category, UNKNOWN without one."""
+        numbers = [self.categories.get(channel, UNKNOWN) for channel in self.channels]
+        return np.array(numbers, np.int64)
+
     @property
     def without_category(self) -> int:
         """Count the channels whose category is not known."""
-        return sum(channel not in self.categories for channel in self.channels)
+        return int(np.count_nonzero(self._numbers == UNKNOWN))
 
     def by_category(self) -> Iterator[tuple[bytes, Floats]]:
         """Yield each category's number with the aggregate of its channels, by number."""
-        aggregates = self.aggregates
-        numbers = np.array([self.categories.get(channel, -1) for channel in self.channels])
-        for number in sorted(set(numbers.tolist()) - {-1}):
-            yield str(number).encode(), summed(aggregates[numbers == number])
+        for number in np.unique(self._numbers).tolist():
+            if number != UNKNOWN:
+                yield str(number).encode(), summed(self.aggregates[self._numbers == number])
 
 
 def load(client: redis.Redis, day: date) -> Day:
@@ -88,17 +96,19 @@ def load(client: redis.Redis, day: date) -> Day:
 
 def _of_videos(client: redis.Redis, day: date) -> tuple[dict[bytes, int], set[bytes]]:
     """Return each channel's category, and the channels with videos of a trending list."""
-    weights: defaultdict[tuple[str, int], list[int]] = defaultdict(lambda: [0, 0])
+    views_of: dict[tuple[str, int], int] = {}
     trending = set()
-    for source, (channel, category, views) in load_fields(
-        client, day, ("channel", "category", "views")
-    ):
+    names = ("channel", "category", "views")
+    for source, (channel, category, views) in load_fields(client, day, names):
         if source is VideoSource.TRENDING:
-            trending.add(channel.encode())
+            trending.add(channel)
         if category is not None:
-            weight = weights[channel, category]
-            weight[0] += views or 0
-            weight[1] += 1
-    # The last one that is written stays: the heaviest, of equal ones the lowest number.
-    ordered = sorted(weights.items(), key=lambda item: (item[1], -item[0][1]))
-    return {channel.encode(): category for (channel, category), _ in ordered}, trending
+            pair = (channel, category)
+            views_of[pair] = views_of.get(pair, 0) + (views or 0)
+    heaviest: dict[str, tuple[int, int]] = {}
+    for (channel, category), views in views_of.items():
+        weight = (views, -category)
+        if channel not in heaviest or weight > heaviest[channel]:
+            heaviest[channel] = weight
+    categories = {channel.encode(): -weight[1] for channel, weight in heaviest.items()}
+    return categories, {channel.encode() for channel in trending}

@@ -86,16 +86,16 @@ def process_day(
         logger.warning("no channel metrics of %s: nothing to process", wanted or "any day")
         return None
     retention = timedelta(days=settings.report_retention_days)
-    updater = Updater(client, parts, retention)
-    months = updater.months(commits.slice)
-    updater.what_is_compared(wanted, commits.slice)
     found = days.load(client, wanted)
+    updater = Updater(client, parts, found, retention)
+    months = updater.months(commits.slice)
+    updater.what_is_compared(commits.slice)
     with staging(client, "analytics") as place:
         effects = client.pipeline()
         of_day, aggregate = updater.day(place, effects, found)
         spans = {
             Period.DAY: of_day,
-            Period.WEEK: updater.week(place, found),
+            Period.WEEK: updater.week(place),
             Period.MONTH: months[wanted.replace(day=1)],
             Period.ALL: updater.all_time(place, months),
         }

@@ -26,6 +26,8 @@ _RECORD_BYTES = len(METRICS) * len(NOTHING) * 8
 
 def of_one_day(metrics: Floats) -> Floats:
     """Return the aggregates of one day's metrics, shape (n, metrics) -> (n, metrics, 4)."""
+    # Without negative zeros, whose sums and extremes would depend on the order.
+    metrics = metrics + 0.0
     known = ~np.isnan(metrics)
     columns = (
         known.astype(np.float64),
@@ -70,6 +72,9 @@ class Totals:
         """
         rows = np.fromiter(map(self._row_of.__getitem__, names), np.intp, len(names))
         new = len(self._row_of) - len(self.values)
+        if new == len(names):
+            self.values = np.concatenate((self.values, values))
+            return
         if new:
             self.values = np.concatenate((self.values, _nothing(new)))
         # Column by column: a copy of all four would double the memory.
@@ -89,10 +94,10 @@ class Totals:
         self.add(names, unpack_many([records[name] for name in names]))
 
     def records(self) -> Iterator[tuple[bytes, bytes]]:
-        """Yield each name with its packed aggregate."""
-        packed = self.values.astype("<f8").tobytes()
-        for number, name in enumerate(self._row_of):
-            yield name, packed[number * _RECORD_BYTES : (number + 1) * _RECORD_BYTES]
+        """Return each name with its packed aggregate."""
+        rows = np.ascontiguousarray(self.values, "<f8").reshape(-1, _RECORD_BYTES // 8)
+        # As opaque bytes, of which NumPy makes a list faster than Python could cut them.
+        return zip(self._row_of, rows.view(f"V{_RECORD_BYTES}").ravel().tolist(), strict=True)
 
     def measured(self, metric: int) -> Floats:
         """Return each row's number of a metric, as `measured` says."""

@@ -32,6 +32,8 @@ class Updater:
     client: redis.Redis
     #: The days that have metrics, oldest first.
     parts: Mapping[date, Part]
+    #: The day that is processed.
+    today: Day
     #: Of days and weeks, which are many; months and all time stay.
     retention: timedelta
     written: set[str] = field(default_factory=set)
@@ -59,10 +61,10 @@ class Updater:
                 self._commit(place, span.key, effects, commit_slice)
         return state
 
-    def what_is_compared(self, day: date, commit_slice: CommitSlice) -> None:
-        """Bring the day before a day, and the week before its week, up to date, in a slice."""
+    def what_is_compared(self, commit_slice: CommitSlice) -> None:
+        """Bring the day before the day, and the week before its week, up to date, in a slice."""
         yesterday, last_week = (
-            Span.holding(period, day).previous for period in (Period.DAY, Period.WEEK)
+            Span.holding(period, self.today.day).previous for period in (Period.DAY, Period.WEEK)
         )
         with staging(self.client, "analytics") as place:
             effects = self.client.pipeline()
@@ -74,7 +76,7 @@ class Updater:
             if part is not None and not aggregates.is_processed(self.client, part):
                 self.day(place, effects, days.load(self.client, part.day))
             if len(self.written) > before:
-                self._commit(place, f"before {day}", effects, commit_slice)
+                self._commit(place, f"before {self.today.day}", effects, commit_slice)
 
     def _commit(
         self, place: Staging, name: str, effects: Pipeline, commit_slice: CommitSlice
@@ -98,18 +100,11 @@ class Updater:
         state = self._stage(place, span.key, aggregate, [part], self.retention)
         return state, aggregate
 
-    def week(self, place: Staging, day: Day) -> SpanState:
-        """Bring the week that holds a day up to date."""
-        span = Span.holding(Period.WEEK, day.day)
-
-        def add(aggregate: Aggregate, part: Part) -> Part:
-            if part.day != day.day:
-                return self._add_day(aggregate, part)
-            aggregate.add_day(day)
-            return part
-
+    def week(self, place: Staging) -> SpanState:
+        """Bring the week that holds the day up to date."""
+        span = Span.holding(Period.WEEK, self.today.day)
         wanted = self._days_of(span)
-        return self._bring(place, span.key, wanted, add, self.retention)[0]
+        return self._bring(place, span.key, wanted, self._add_day, self.retention)[0]
 
     def all_time(self, place: Staging, months: Mapping[date, SpanState]) -> SpanState:
         """Bring all time up to date: all months but the newest, and that one on top."""
@@ -181,7 +176,8 @@ class Updater:
 
     def _add_day(self, aggregate: Aggregate, part: Part) -> Part:
         # Its version was read before: what changes meanwhile is noticed by the next run.
-        aggregate.add_day(days.load(self.client, part.day))
+        is_today = part.day == self.today.day
+        aggregate.add_day(self.today if is_today else days.load(self.client, part.day))
         return part
 
     def _add_month(self, aggregate: Aggregate, part: Part) -> Part:

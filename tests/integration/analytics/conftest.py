@@ -43,7 +43,7 @@ def store(client: redis.Redis) -> StoreDay:
     return store_
 
 
-def video(video_id: str, channel: str, category: int | None, views: int = 1) -> Video:
+def video(video_id: str, channel: str, category: int | None, views: int | None = 1) -> Video:
     """A video of a trending list."""
     return Video(video_id, VideoSource.TRENDING, "title", channel, category=category, views=views)
 
