@@ -113,6 +113,8 @@ def _ask_feeds(
     client: redis.Redis, settings: Settings, urls: Sequence[str], *, is_today: bool
 ) -> dict[str, Answer]:
     """Return what the feeds of seeds answer, or one line that says why they do not."""
+    if not urls:
+        return {}
     if not is_today:
         return dict.fromkeys(urls, "feeds are only asked for today, they do not tell of other days")
     configured = configured_sources(load_sources(settings), settings.competitor_seeds)
