@@ -158,10 +158,14 @@ def test_we_are_last_by_views_and_first_by_engagement(report: AnalysisReport) ->
 
 
 def carrying(rows: dict[str, Rows], word: str) -> Iterator[tuple[str, str]]:
-    """Return channel and video of each title of the competitors with a word, or its plural."""
+    """Return channel and video of each title of the competitors with a word, or its plural.
+
+    The title is that of the video's last day: on 7 December Vox turned "The rise of bad jobs,
+    explained" into "The fight to make bad jobs better".
+    """
     for channel in FOUND:
         for video, days in rows[channel].items():
-            if any(re.search(rf"\b{word}s?\b", row["title"], re.I) for row in days.values()):
+            if re.search(rf"\b{word}s?\b", days[max(days)]["title"], re.I):
                 yield channel, video
 
 
