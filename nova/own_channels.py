@@ -5,10 +5,10 @@ Nova has what YouTube shows to nobody but a channel's owner, videos from an expo
 or one of OWNER_METRICS. A channel that is only known from trending lists and feeds has neither.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 import redis
@@ -78,44 +78,50 @@ def find_own_channels(client: redis.Redis, settings: Settings) -> OwnChannels:
         redis.RedisError: the data cannot be read.
     """
     named = frozenset(map(folded, settings.own_channels))
+
+    @cache
+    def is_named(channel: str) -> bool:
+        return not named or folded(channel) in named
+
     studio = [
         video
         for day in videos.newest_days(client)
         for video in videos.load_videos(client, day, VideoSource.STUDIO)
-        if not named or folded(video.channel) in named
+        if is_named(video.channel)
     ]
     found = {video.channel for video in studio}
-    income: dict[str, Income] = {}
-    earned: list[date] = []
+    # Two plain numbers a channel, for there may be a hundred thousand on each day.
+    totals: dict[str, list[float]] = {}
+    earned: set[date] = set()
     for day in channels.newest_days(client, LOOKED_THROUGH):
-        for name, one in _owners_rows(client, day).items():
-            if not named or folded(name) in named:
+        for name, revenue, views in _owners_rows(client, day):
+            if is_named(name):
                 found.add(name)
-                if one.views:
-                    income[name] = income.get(name, Income()) + one
-                    earned.append(day)
+                if views > 0:
+                    total = totals.setdefault(name, [0.0, 0.0])
+                    total[0] += revenue
+                    total[1] += views
+                    earned.add(day)
     return OwnChannels(
         names=settings.own_channels or frozenset(found),
         basis=BY_SETTING if named else BY_DATA,
         # In one order, for sums of floats depend on it.
-        income=dict(sorted(income.items())),
-        earned=(earned[0], earned[-1]) if earned else None,
+        income={name: Income(*totals[name]) for name in sorted(totals)},
+        earned=(min(earned), max(earned)) if earned else None,
         videos=studio,
     )
 
 
-def _owners_rows(client: redis.Redis, day: date) -> dict[str, Income]:
-    """Return the channels of a day of which something is known that only owners see.
+def _owners_rows(client: redis.Redis, day: date) -> Iterator[tuple[str, float, float]]:
+    """Yield the channels of a day of which something is known that only owners see.
 
-    Their income is 0 of 0 views where it is not known.
+    Each with its revenue in USD and its views; both are 0 where they are not known.
     """
     ids, values = channels.load_day(client, day)
     is_owners = ~np.isnan(values[:, _OWNER_COLUMNS]).all(axis=1)
     views, rpm, revenue = (values[:, METRIC_NAMES.index(name)] for name in EARNINGS)
     revenue = np.where(np.isnan(revenue), rpm * views / 1000, revenue)
     is_known = ~np.isnan(views + revenue)
-    found: dict[str, Income] = {}
-    for row in np.flatnonzero(is_owners).tolist():
-        one = Income(float(revenue[row]), float(views[row])) if is_known[row] else Income()
-        found[ids[row].decode()] = one
-    return found
+    earnings = np.where(is_known, [revenue, views], 0.0)[:, is_owners].tolist()
+    names = (ids[row].decode() for row in np.flatnonzero(is_owners).tolist())
+    return zip(names, *earnings, strict=True)

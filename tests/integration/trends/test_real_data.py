@@ -265,7 +265,7 @@ def test_the_documents_sample_is_what_the_commands_print(
 def test_20_000_titles_take_seconds(rows: Rows) -> None:
     """All of them different, of the words of the real titles: the worst that topics can meet.
 
-    About six seconds on one core; the bound is for a busy machine.
+    About six seconds of the processor's time; the bound is for a slower one.
     """
     words = [word for listed in rows.values() for row in listed for word in row["title"].split()]
     chance = random.Random(1)  # noqa: S311  # test data
@@ -279,9 +279,9 @@ def test_20_000_titles_take_seconds(rows: Rows) -> None:
     }
     listing = Listing(Source(name="l", kind="trending"), lists, days[-1])
     nobody = OwnChannels(frozenset(), "nobody", {})
-    started = time.monotonic()
+    started = time.process_time()
     report = build_report("r", NOW, Window(days, [listing]), nobody)
-    seconds = time.monotonic() - started
+    seconds = time.process_time() - started
     assert report.basis.rows == 20_006
     assert report.topics_seen > 1000
-    assert seconds < 60
+    assert seconds < 30
