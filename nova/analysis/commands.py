@@ -77,6 +77,13 @@ def _facts(found: AnalysisReport) -> Table:
     names = ", ".join(profile.channel for profile in found.own[:3])
     ours = f"{found.own_total:,}{f' ({names})' if names else ''}, {found.own_basis}"
     table.add_row("our channels", escape(ours if found.own_total else "none"))
+    for one in found.own:
+        places = [
+            f"{measure.replace('_', ' ')} {place} of {found.ranked[measure]}"
+            for measure, place in one.ranks.items()
+        ]
+        if places:
+            table.add_row("our ranks", escape(f"{one.channel}: {', '.join(places)}"))
     if found.compared_with:
         before = found.compared_with
         table.add_row("compared with", escape(f"{before.report_id}, of {before.day}"))

@@ -29,3 +29,16 @@ def test_memory_is_cleaned_up_hourly() -> None:
     assert entry["task"] == "nova.maintenance.memory_cleanup_task"
     assert entry["options"] == {"queue": "maintenance"}
     assert (len(entry["schedule"].hour), entry["schedule"].minute) == (24, {0})
+
+
+def test_competitors_are_analysed_on_sundays_at_four_utc() -> None:
+    entry = beat_schedule()["weekly-competitor-analysis"]
+    assert entry["task"] == "nova.analysis.competitor_analysis_task"
+    assert entry["options"] == {"queue": "analysis"}
+    schedule = entry["schedule"]
+    sunday = datetime(2026, 3, 1, 4, tzinfo=UTC)
+    assert sunday.strftime("%A") == "Sunday"
+    schedule.nowfun = lambda: sunday
+    week = schedule.remaining_estimate(sunday)
+    assert week.days == 7
+    assert week.seconds == 0

@@ -188,6 +188,19 @@ def test_own_channels_are_a_list_with_commas_and_a_comma_goes_into_quotes(
     assert load_settings().own_channels == {"Ken Jee", "Data, Science & Co"}
 
 
+def test_competitor_seeds_may_be_urls_and_names_with_a_comma(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://localhost:6379/0")
+    assert load_settings().competitor_seeds == frozenset()
+    monkeypatch.setenv("COMPETITOR_SEEDS", 'Vox, "Red, White",https://feeds.example.org/a?b=c ,')
+    assert load_settings().competitor_seeds == {
+        "Vox",
+        "Red, White",
+        "https://feeds.example.org/a?b=c",
+    }
+
+
 def test_an_unknown_stock_part_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://db/0")
     monkeypatch.setenv("NOVA_STOCK_PARTS", "transport,legder")

@@ -11,7 +11,10 @@ import redis
 
 from nova.analysis.models import Origin, Outcome
 from nova.analysis.reports import STORE
+from nova.api.security import Role
 from nova.videos import Video, VideoSource
+from tests.conftest import wait_until
+from tests.integration.api.conftest import ApiProcess
 from tests.integration.fetching.conftest import WebServer
 from tests.integration.trends.conftest import StoreVideos
 
@@ -113,6 +116,26 @@ def test_without_seeds_the_answer_is_plain_and_no_report_is_made(
         "message": "COMPETITOR_SEEDS is not set: nobody to compare us with",
     }
     assert STORE.list(client).total == 0
+
+
+def test_the_api_publishes_a_run_and_shows_its_report(
+    worker: "subprocess.Popen[bytes]", client: redis.Redis, lists: None, api: ApiProcess
+) -> None:
+    asked = {"day": "2024-05-02", "seeds": ["Them"]}
+    path = "/api/celery/analysis/run"
+    answer = api.request("POST", path, Role.OPERATOR, json=asked)
+    assert answer.status_code == 202
+    task_id = answer.json()["task_id"]
+    wait_until(lambda: STORE.find(client, task_id))
+    report = api.get(f"/api/reports/analysis/{task_id}", Role.VIEWER).json()
+    assert [one["channel"] for one in report["competitors"]] == ["Them"]
+    assert report["own"][0]["ranks"]["median_views"] == 2
+    [line] = api.get("/api/reports/analysis", Role.VIEWER).json()["reports"]
+    assert (line["id"], line["competitors_total"], line["by_setting"]) == (task_id, 1, False)
+    refused: list[dict[str, object]] = [{"seeds": []}, {"seeds": [""]}, {"seeds": "Them"}]
+    refused += [{"day": "today"}, {"competitors": ["Them"]}]
+    for wrong in refused:
+        assert api.request("POST", path, Role.OPERATOR, json=wrong).status_code == 422, wrong
 
 
 @pytest.mark.parametrize(

@@ -310,7 +310,15 @@ def test_people_see_channels_side_by_side_and_names_are_no_markup() -> None:
     before = make(["[red]Them"], lists)
     grown = source(Origin.LISTS, **{"[red]Them": pieces(1500, 2500)}, Us=pieces(10))
     text = " ".join(shown(compare(make(["[red]Them", "Thom"], grown), before)).split())
-    for part in ("[red]Them", "2,000", "+500", "ours: Us", "seed Thom", "1 of 1", "r1, of"):
+    for part in (
+        "[red]Them",
+        "2,000",
+        "+500",
+        "ours: Us",
+        "seed Thom",
+        "median views 2 of 2",
+        "r1, of",
+    ):
         assert part in text, part
 
 
