@@ -43,6 +43,10 @@ check: venv  ## Lint, types, unit and contract tests: seconds
 integration: venv  ## Tests on a real Redis with real processes
 	@$(BIN)/pytest --quiet -n 2 --dist loadfile tests/protocol tests/integration
 
+.PHONY: guide
+guide: venv  ## Every command of docs/guide.md, typed on a machine of its own
+	@$(BIN)/pytest --quiet tests/guide
+
 .PHONY: fault-short
 fault-short: venv  ## Kill, freeze and cut off what runs, and count: minutes
 	@$(BIN)/pytest --quiet -n 2 tests/fault
@@ -66,6 +70,7 @@ test:  ## Everything, on a machine with nothing prepared
 	@trap 'scripts/bootstrap.sh --stop-engine' EXIT; \
 	    $(MAKE) --no-print-directory check && \
 	    $(MAKE) --no-print-directory integration && \
+	    $(MAKE) --no-print-directory guide && \
 	    $(MAKE) --no-print-directory fault-short && \
 	    $(MAKE) --no-print-directory molecule
 

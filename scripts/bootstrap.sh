@@ -68,6 +68,9 @@ list_missing() {
     need gcc "the fault tests build a clock that they can set" has cc
     need libc6-dev "the same" has_c_headers
     need redis-server "the integration tests run on a real Redis 7 or newer" has_redis
+    need redis-tools "the guide's test types redis-cli" has redis-cli
+    need curl "the guide's test types it" has curl
+    need procps "the guide's test types ps" has ps
 }
 
 apt() {

@@ -8,18 +8,13 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
+from tests.guide.guide import lab_commands
+
 # On the scheduler's host: the guide starts beat too, and a fleet must not have two.
 testinfra_hosts = ["ansible://beat?sudo=true"]
 
 BEAT_UNIT = "/etc/systemd/system/celery-beat.service"
 WORKER_UNIT = "/etc/systemd/system/celery-worker.service"
-GUIDE = """
-cd /srv/checkout
-sudo cp deployment/celery-worker.service /etc/systemd/system/
-sudo cp deployment/celery-beat.service /etc/systemd/system/
-sudo systemctl enable celery-worker celery-beat
-sudo systemctl start celery-worker celery-beat
-"""
 
 
 @pytest.fixture
@@ -40,7 +35,8 @@ def test_cp_and_systemctl_lines_give_a_worker_for_all_queues(
     host: Host, checkout: None, fleet: Any, queues: set[str]
 ) -> None:
     """The guide's four lines start beat and one worker, which answers from every queue."""
-    host.check_output(GUIDE)
+    for command in lab_commands("Process Management"):
+        host.check_output(f"cd /srv/checkout && {command}")
     assert host.service("celery-worker").is_running
     assert host.service("celery-worker").is_enabled
     assert host.service("celery-beat").is_running
@@ -48,6 +44,16 @@ def test_cp_and_systemctl_lines_give_a_worker_for_all_queues(
     worker = f"celery@{host.check_output('hostname')}"
     answer = fleet.ask_workers({queue: [worker] for queue in queues})
     assert answer["missing"] == {}
+
+
+def test_the_guide_starts_redis(fleet: Any) -> None:
+    """The guide's line starts Redis where it was stopped; the fleet comes back by itself."""
+    redis = fleet.one("redis")
+    redis.check_output("systemctl stop redis-server")
+    for command in lab_commands("2. Start Redis"):
+        redis.check_output(command)
+    assert redis.service("redis-server").is_running
+    assert fleet.ask_workers(fleet.workers())["missing"] == {}
 
 
 def test_operators_need_no_password(host: Host, wait_until: Callable[..., None]) -> None:
