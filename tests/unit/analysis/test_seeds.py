@@ -23,6 +23,11 @@ def test_case_width_and_blanks_do_not_matter(seed: str) -> None:
     assert (found.outcome, found.channel, found.reason) == (Outcome.FOUND, "Vox", None)
 
 
+def test_kinds_of_apostrophes_do_not_matter() -> None:
+    """Environment files of the roles cannot hold the plain one."""
+    assert Names(["Simon's Cat"]).match("Simon\u2019s Cat").channel == "Simon's Cat"
+
+
 def test_an_id_is_found_where_the_data_has_it() -> None:
     assert NAMES.match("UC123").channel == "UC123"
 
