@@ -212,5 +212,25 @@ def test_an_archive_that_was_interrupted_is_completed(play: Play, logs: Path) ->
     assert set(archived(logs)) == {"api.log.1", "celery-beat.log.2.gz"}
 
 
+@pytest.mark.parametrize(
+    "way", [(), ("-e", "phase=4"), ("-e", "phase=1", "-e", "rollback=true")], ids=str
+)
+def test_the_playbook_wants_one_way_before_it_talks_to_any_host(way: tuple[str, ...]) -> None:
+    """The hosts of the example inventory do not exist."""
+    ansible = ROOT / "ansible"
+    inventory = ansible / "inventories" / "production"
+    done = subprocess.run(
+        [ANSIBLE_PLAYBOOK, "-i", str(inventory), str(ansible / "playbooks/migrate.yml"), *way],
+        env=os.environ | {"ANSIBLE_CONFIG": str(ansible / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode != 0
+    output = " ".join(done.stdout.split())
+    assert "say where to go: either phase as 1, 2 or 3 (-e phase=1), or rollback" in output
+
+
 def test_verify_waits_for_the_mode_and_its_leaders(play: Play) -> None:
     assert "failed=0" in play("verify", status("parallel"), phase=1)
