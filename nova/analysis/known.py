@@ -38,9 +38,9 @@ class Known:
         """Return a channel to measure by the best source that has anything of it."""
         materials = self.materials(channel)
         best = next((material for material in materials if material.pieces), materials[0])
-        listed = (source.listed.get(channel, frozenset()) for source in self.sources)
-        days = frozenset[date]().union(*listed)
-        return Subject(channel, channel in self.own, seeds, best, days)
+        lists = [source for source in self.sources if source.window.origin is Origin.LISTS]
+        listed = lists[0].listed.get(channel, frozenset()) if lists else None
+        return Subject(channel, channel in self.own, seeds, best, listed)
 
     def titles(self, subjects: Iterable[Subject]) -> dict[Title, float | None]:
         """Return the titles of channels in all sources, with the views that the best one tells."""

@@ -107,7 +107,7 @@ class Change(Record):
     videos_per_week: float | None
     engagement: float | None
     growth: float | None
-    days_listed: int
+    days_listed: float | None
     rank: int | None = Field(description="Places gained by median views; below 0: lost.")
 
 
@@ -131,7 +131,9 @@ class ChannelProfile(Record):
     growth: float | None = Field(
         description="(s - f) / (s + f), the medians of views of the window's second and first half."
     )
-    days_listed: int = Field(description="Days of the window on which a trending list has it.")
+    days_listed: int | None = Field(
+        description="Days of the window on which a trending list has it; null without any list."
+    )
     ranks: dict[Measure, int] = Field(
         description="Place among all channels of the report, 1 is best; without those measures "
         "that are not known, and without channels of which only daily metrics are known."

@@ -33,8 +33,8 @@ class Subject:
     seeds: Sequence[str]
     #: The best source that knows it.
     material: Material
-    #: Days on which a trending list has it.
-    listed: frozenset[date]
+    #: Days on which a trending list has it, None without any list.
+    listed: frozenset[date] | None
 
 
 def make_profile(subject: Subject, topics: Iterable[Covered]) -> ChannelProfile:
@@ -65,7 +65,7 @@ def make_profile(subject: Subject, topics: Iterable[Covered]) -> ChannelProfile:
         engagement=median_or_none(engaged),
         engagement_count=sum(one is not None for one in engaged),
         growth=growth(*material.halves()),
-        days_listed=len(subject.listed),
+        days_listed=None if subject.listed is None else len(subject.listed),
         ranks={},
         shared_topics=shared[:TOPICS_NAMED],
         shared_total=len(shared),
@@ -136,7 +136,7 @@ def with_change(now: ChannelProfile, before: ChannelProfile | None) -> ChannelPr
         videos_per_week=_difference(now, before, Measure.CADENCE),
         engagement=_difference(now, before, Measure.ENGAGEMENT),
         growth=_difference(now, before, Measure.GROWTH),
-        days_listed=now.days_listed - before.days_listed,
+        days_listed=_difference(now, before, Measure.LISTED),
         rank=places[0] - places[1] if places[0] and places[1] else None,
     )
     return now.model_copy(update={"change": change})

@@ -137,6 +137,16 @@ def test_one_of_ours_is_no_competitor() -> None:
     assert [one.channel for one in found.own] == ["Us"]
 
 
+def test_without_any_list_nobody_knows_who_was_listed() -> None:
+    """Where there is one, who does not stand on it was listed on no day."""
+    metrics = source(Origin.METRICS, Daily=pieces(1))
+    alone = make([], EXPORT)
+    assert alone.own[0].days_listed is None
+    assert Measure.LISTED not in alone.own[0].ranks
+    beside = make(["Daily"], LISTS, metrics)
+    assert beside.competitors[0].days_listed == 0
+
+
 def test_seeds_of_one_channel_make_one_competitor() -> None:
     [them] = make(["Them", "THEM"], LISTS).competitors
     assert them.seeds == ["THEM", "Them"]
