@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from math import isclose, log2
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nova.own_channels import Income, OwnChannels
@@ -181,6 +181,7 @@ def test_one_channel_alone_makes_no_rising_topic() -> None:
     assert by_name(score_topics([listing("l", before, now)], NOBODY, None))["cats"].rises
 
 
+@settings(deadline=None)
 @given(TITLES, TITLES, TITLES, st.sampled_from(WORDS), st.randoms(use_true_random=False))
 def test_the_order_of_sources_and_titles_makes_no_difference(
     before: list[Title],
@@ -203,6 +204,7 @@ def test_the_order_of_sources_and_titles_makes_no_difference(
     assert numbers(score_topics(mixed, own, find_rates(own, mixed))) == numbers(expected)
 
 
+@settings(deadline=None)
 @given(TITLES, TITLES, st.sampled_from(WORDS))
 def test_one_more_channel_with_the_topic_never_lowers_its_score(
     before: list[Title], now: list[Title], word: str
@@ -218,6 +220,7 @@ def test_one_more_channel_with_the_topic_never_lowers_its_score(
     assert more.score >= base.score
 
 
+@settings(deadline=None)
 @given(TITLES, TITLES, TITLES, st.sets(st.sampled_from(["Ann", "BOB", " eve "])))
 def test_no_topic_that_our_channels_have_a_title_on_counts_as_missed(
     before: list[Title], now: list[Title], videos: list[Title], names: set[str]

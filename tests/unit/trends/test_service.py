@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nova import terminal
@@ -108,6 +108,7 @@ def test_long_lists_are_cut_and_counted() -> None:
     assert len(first.evidence) == TITLES_SHOWN < first.titles == TITLES_SHOWN + 2
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.sampled_from(["cats", "dogs", "my cats", "robots"]), max_size=5)))
 def test_the_same_data_gives_the_same_report_and_it_survives_storing(days: list[list[str]]) -> None:
     found = listing(*days, ["cats"])
