@@ -22,6 +22,7 @@ from bench.figures import percentile
 from nova.api.security import Role, TokenIssuer
 from nova.queues import QUEUES
 from nova.runtime.heartbeat import WorkerHeartbeat
+from nova.runtime.issued import note_recent
 from nova.settings import Settings
 from nova.store import Keys, connect
 from scripts.local.redis_server import LocalRedis, free_port
@@ -56,7 +57,7 @@ def fill(settings: Settings) -> None:
         for number in range(TASKS):
             note = {"name": "nova.bench", "queue": "trends", "published_at": now.isoformat()}
             pipe.hset(Keys.issued_task(f"task-{number}"), mapping=note)
-            pipe.zadd(Keys.RECENT_TASKS, {f"task-{number}": number})
+            note_recent(pipe, f"task-{number}")
         pipe.execute()
 
 

@@ -64,7 +64,7 @@ class Keys:
     COUNTS = "nova:counts"
     COUNTING_WORKERS = "nova:counts:workers"
     WORKER_COUNTS_PREFIX = "nova:counts:worker:"
-    #: Sorted set of the tasks that were published last: task id -> when, Unix time.
+    #: Stream of the tasks that were published last, each once: field `id`.
     RECENT_TASKS = "nova:tasks:recent"
     #: Sorted set of the API's tokens that have not expired: id -> expiry, Unix time.
     TOKENS = "nova:tokens"

@@ -5,7 +5,6 @@ Every publisher of Nova - API, command line, beat, retries - leaves a note in th
 publishes; it stays until a week after the run.
 """
 
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal, cast
@@ -18,7 +17,7 @@ from redis.client import Pipeline
 from nova.runtime.claims import worker_of_token
 from nova.store import Keys
 
-#: So many of the tasks that were published last are listed; 1.5 MB in Redis.
+#: At least so many of the tasks that were published last are listed; 0.5 MB in Redis.
 RECENT_TASKS_KEPT = 10_000
 #: What `parse_note` reads of a run.
 NOTE_FIELDS = ("name", "queue", "published_at", "holder", "starts", "done")
@@ -60,14 +59,14 @@ def remember(
             pipe.hset(key, mapping=note)  # type: ignore[arg-type]
         if left != -1 and left < expires_seconds:
             pipe.expire(key, expires_seconds)
-        note_recent(pipe, task_id)
+        if left == -2:
+            note_recent(pipe, task_id)
         pipe.execute()
 
 
 def note_recent(pipe: Pipeline, task_id: str) -> None:
     """Record the commands that list a task among those that were published last, as lua does."""
-    pipe.zadd(Keys.RECENT_TASKS, {task_id: time.time()}, nx=True)
-    pipe.zremrangebyrank(Keys.RECENT_TASKS, 0, -RECENT_TASKS_KEPT - 1)
+    pipe.xadd(Keys.RECENT_TASKS, {"id": task_id}, maxlen=RECENT_TASKS_KEPT)
 
 
 def find_issued(client: redis.Redis, task_id: str) -> IssuedTask | None:

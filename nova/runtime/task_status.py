@@ -5,7 +5,7 @@ both. No worker is asked, and Celery is not needed.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -52,8 +52,9 @@ class TaskPage(BaseModel):
 
     tasks: list[TaskLine]
     next: str | None = Field(
-        description="Ask for more with this as `after`; null when there is no more. With a filter "
-        "a page may be short, or empty, and have a next one all the same."
+        description="Ask for more with this as `after`; null when there is no more. A page may be "
+        "short, or empty, and have a next one all the same.",
+        examples=["1763944800123-0"],
     )
 
 
@@ -116,7 +117,7 @@ def list_tasks(
 ) -> TaskPage:
     """Return tasks that were published last, newest first, and at most `limit` of them.
 
-    Looks at no more than SCAN_LIMIT tasks, in a round trip for each BATCH; those that are known
+    Looks at no more than SCAN_LIMIT tasks, in two round trips for each BATCH; those that are known
     no more are left out.
 
     Args:
@@ -125,55 +126,60 @@ def list_tasks(
         queue: only those of this queue.
         name: only those of this name.
         limit: how many to return at most, from 1.
-        after: id of the task after which to begin; the newest if None.
+        after: where to go on, `next` of a page; the newest if None.
 
     Raises:
-        NotFoundError: `after` is not among the tasks that were published last.
         redis.RedisError: Redis does not answer.
     """
     wanted = {"state": state, "queue": queue, "name": name}
     found: list[TaskLine] = []
-    looked_at = after
-    for task_id, line in _newest(client, _first_rank(client, after)):
-        if len(found) == limit:
-            return TaskPage(tasks=found, next=looked_at)
-        looked_at = task_id
-        if line is not None and all(
-            value is None or getattr(line, field) == value for field, value in wanted.items()
-        ):
-            found.append(line)
-    return TaskPage(tasks=found, next=_next(client, looked_at))
+    place, looked_at = after, 0
+    # With a filter most of what is read may not be wanted.
+    batch = BATCH if any(wanted.values()) else min(BATCH, limit)
+    while looked_at < SCAN_LIMIT:
+        lines = _read(client, place, batch)
+        for place, line in lines:
+            if line is not None and _matches(line, wanted):
+                found.append(line)
+            if len(found) == limit:
+                return TaskPage(tasks=found, next=_next(client, place))
+        if len(lines) < batch:
+            return TaskPage(tasks=found, next=None)
+        looked_at += batch
+    return TaskPage(tasks=found, next=_next(client, place))
 
 
-def _first_rank(client: redis.Redis, after: str | None) -> int:
-    if after is None:
-        return 0
-    rank = client.zrevrank(Keys.RECENT_TASKS, after)
-    if rank is None:
-        raise NotFoundError(f"task {after} is not among the last ones any more; begin anew")
-    return cast(int, rank) + 1
+def _matches(line: TaskLine, wanted: Mapping[str, str | None]) -> bool:
+    return all(value is None or getattr(line, field) == value for field, value in wanted.items())
 
 
-def _next(client: redis.Redis, looked_at: str | None) -> str | None:
-    """Return the id after which to go on, None if there is no older one."""
-    oldest = cast(list[bytes], client.zrange(Keys.RECENT_TASKS, 0, 0))
-    return None if not oldest or oldest[0].decode() == looked_at else looked_at
+def _older(client: redis.Redis, place: str | None, count: int) -> list[tuple[str, str]]:
+    """Return places and task ids, newest first, from a place on or from the newest."""
+    newest = "+" if place is None else f"({place}"
+    entries = cast(
+        list[tuple[bytes, dict[bytes, bytes]]],
+        client.xrevrange(Keys.RECENT_TASKS, max=newest, count=count),
+    )
+    return [(entry.decode(), fields[b"id"].decode()) for entry, fields in entries]
 
 
-def _newest(client: redis.Redis, rank: int) -> Iterator[tuple[str, TaskLine | None]]:
-    """Read tasks from a rank on, newest first; None for one that is known no more."""
-    for start in range(rank, rank + SCAN_LIMIT, BATCH):
-        members = client.zrevrange(Keys.RECENT_TASKS, start, start + BATCH - 1)
-        ids = [member.decode() for member in cast(list[bytes], members)]
-        with client.pipeline(transaction=False) as pipe:
-            for task_id in ids:
-                pipe.hmget(Keys.issued_task(task_id), NOTE_FIELDS)
-                pipe.getrange(Keys.result(task_id), 0, _HEAD_BYTES - 1)
-            answers = pipe.execute()
-        for number, task_id in enumerate(ids):
-            yield task_id, _line(task_id, *answers[2 * number : 2 * number + 2])
-        if len(ids) < BATCH:
-            return
+def _next(client: redis.Redis, place: str | None) -> str | None:
+    """Return a place if there is something older, else None."""
+    return place if _older(client, place, 1) else None
+
+
+def _read(client: redis.Redis, place: str | None, count: int) -> list[tuple[str, TaskLine | None]]:
+    """Read tasks older than a place, newest first; None for one that is known no more."""
+    entries = _older(client, place, count)
+    with client.pipeline(transaction=False) as pipe:
+        for _, task_id in entries:
+            pipe.hmget(Keys.issued_task(task_id), NOTE_FIELDS)
+            pipe.getrange(Keys.result(task_id), 0, _HEAD_BYTES - 1)
+        answers = pipe.execute()
+    return [
+        (entry, _line(task_id, note, head))
+        for (entry, task_id), note, head in zip(entries, answers[::2], answers[1::2], strict=True)
+    ]
 
 
 def _line(task_id: str, note: list[bytes | None], head: bytes) -> TaskLine | None:

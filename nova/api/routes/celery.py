@@ -68,7 +68,7 @@ def show_schedule(_caller: Viewer, settings: AppSettings, client: RedisClient) -
         return read_schedule(client)
 
 
-@router.get("/tasks", responses=problems.responses(401, 403, 404, 422, 503))
+@router.get("/tasks", responses=problems.responses(401, 403, 422, 503))
 def show_tasks(
     _caller: Viewer,
     settings: AppSettings,
@@ -87,7 +87,8 @@ def show_tasks(
         ),
     ] = None,
     after: Annotated[
-        str | None, Query(max_length=200, description="Go on after this task: `next` of a page.")
+        str | None,
+        Query(pattern=r"^[0-9]{1,15}-[0-9]{1,15}$", description="Go on here: `next` of a page."),
     ] = None,
     limit: Annotated[int, Query(ge=1, le=200, description="How many to return at most.")] = 20,
 ) -> TaskPage:

@@ -73,6 +73,8 @@ end
 --
 -- Unlike what takes messages out, this is refused at the memory limit, by its first write. It reads
 -- first: if a key holds something else, nothing has been written.
+--
+-- Returns whether the run is new: a retry's is not.
 local function push_with_note(run, list, raw, name, queue, published_at, run_expires)
   local left = redis.call('TTL', run)
   local is_noted = redis.call('HEXISTS', run, 'name') == 1
@@ -83,6 +85,7 @@ local function push_with_note(run, list, raw, name, queue, published_at, run_exp
   redis.call('LPUSH', list, raw)
   redis.call('HSET', run, 'queued_at', string.format('%.6f', now()))
   keep_run(run, left, run_expires)
+  return not is_noted
 end
 
 -- Whether the stored result of a task says that it has succeeded. That stays: what a copy of the
@@ -92,11 +95,10 @@ local function has_succeeded(result)
   return is_json and type(meta) == 'table' and meta.status == 'SUCCESS'
 end
 
--- Lists a task among those that were published last, and forgets the oldest of more than `keep`.
--- One that is published again, such as a retry, keeps its place.
+-- Lists a task among those that were published last, and forgets the oldest of more than about
+-- `keep`: whole nodes of the stream, which costs next to nothing.
 local function note_recent(recent, task_id, keep)
-  redis.call('ZADD', recent, 'NX', string.format('%.6f', now()), task_id)
-  redis.call('ZREMRANGEBYRANK', recent, 0, -tonumber(keep) - 1)
+  redis.call('XADD', recent, 'MAXLEN', '~', keep, '*', 'id', task_id)
 end
 
 -- A start is counted when a task is about to run: at the claim, or when its ETA has come.

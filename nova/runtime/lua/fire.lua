@@ -1,7 +1,7 @@
 -- Publishes one slot and marks it, if the caller leads and the mark is the one that it looked at.
 --
 -- KEYS  1 leader, 2 marks, 3 what beat did, and with a message: 4 its run, 5 the list to publish to,
---       6 tasks that were published last (sorted set: task id -> time)
+--       6 tasks that were published last (stream)
 -- ARGV  1 who asks, 2 lease in milliseconds, 3 entry, 4 the mark that was looked at, empty for none,
 --       5 the new mark, 6 slots that are passed over with it, and with a message: 7 message,
 --       8 task name, 9 queue, 10 published at, 11 seconds to keep the run while its message waits,
@@ -27,8 +27,9 @@ end
 if list then
   -- The mark last: if a key holds something else, the script ends before.
   local raw, name, queue, published_at, run_expires = unpack(ARGV, 7)
-  push_with_note(run, list, raw, name, queue, published_at, run_expires)
-  note_recent(KEYS[6], ARGV[12], ARGV[13])
+  if push_with_note(run, list, raw, name, queue, published_at, run_expires) then
+    note_recent(KEYS[6], ARGV[12], ARGV[13])
+  end
   redis.call('HSET', state, 'fired:' .. entry, string.format('%s %.6f', new_slot, now()))
 end
 if missed > 0 then

@@ -1,6 +1,6 @@
 -- Leaves the note of a run and pushes its message.
 --
--- KEYS  1 run, 2 queue, 3 tasks that were published last (sorted set: task id -> time)
+-- KEYS  1 run, 2 queue, 3 tasks that were published last (stream)
 -- ARGV  1 the message, 2 id of this publication, 3 task name, 4 queue, 5 time of the publication,
 --       ISO 8601, 6 seconds to keep the run while its message waits, 7 task id, 8 tasks to keep in
 --       KEYS[3], 9 what was asked for, if that is to be published once only; else empty
@@ -22,10 +22,11 @@ if last == publication or (asked ~= '' and asked_before) then
   redis.call('HSET', run, 'publication', last)
   return 0
 end
-push_with_note(run, list, raw, name, queue, published_at, run_expires)
+if push_with_note(run, list, raw, name, queue, published_at, run_expires) then
+  note_recent(recent, id, keep)
+end
 redis.call('HSET', run, 'publication', publication)
 if asked ~= '' then
   redis.call('HSET', run, 'asked', asked)
 end
-note_recent(recent, id, keep)
 return 1

@@ -16,10 +16,10 @@ from nova.api.security import Role
 from nova.cli import app
 from nova.errors import NotFoundError, NovaError
 from nova.queues import QUEUES
-from nova.runtime import fleet_commands, ledger, task_status, worker_commands
+from nova.runtime import fleet_commands, issued, ledger, task_status, worker_commands
 from nova.runtime.deadletters import DeadLetter
 from nova.runtime.heartbeat import read_workers
-from nova.runtime.issued import RECENT_TASKS_KEPT, remember
+from nova.runtime.issued import note_recent, remember
 from nova.runtime.leader import Leader
 from nova.runtime.ledger import Run
 from nova.runtime.messages import PreparedMessage
@@ -273,7 +273,7 @@ def test_pages_of_tasks_follow_each_other_while_others_are_published(
     ids = [task["task_id"] for page in (first, second, third) for task in page["tasks"]]
     assert ids == ["t4", "t3", "t2", "t1", "t0"]
     assert third["next"] is None
-    assert api.get("/api/celery/tasks?after=nothing", Role.VIEWER).status_code == 404
+    assert api.get("/api/celery/tasks?after=nothing", Role.VIEWER).status_code == 422
 
 
 def test_one_request_looks_at_a_bounded_number_of_tasks(
@@ -284,19 +284,23 @@ def test_one_request_looks_at_a_bounded_number_of_tasks(
     publish(client, "wanted", queue="analysis")
     publish(client, *(f"t{number}" for number in range(6)))
     first = list_tasks(client, queue="analysis")
-    assert (first.tasks, first.next) == ([], "t2")
+    assert first.tasks == []
+    assert first.next is not None
     second = list_tasks(client, queue="analysis", after=first.next)
     assert [task.task_id for task in second.tasks] == ["wanted"]
     assert second.next is None
 
 
-def test_only_so_many_tasks_are_kept_in_the_list(client: Client) -> None:
-    ids = {f"t{number}": number for number in range(RECENT_TASKS_KEPT)}
-    client.zadd(Keys.RECENT_TASKS, ids)
-    publish(client, "new")
-    assert client.zcard(Keys.RECENT_TASKS) == RECENT_TASKS_KEPT
-    assert client.zscore(Keys.RECENT_TASKS, "t0") is None
-    assert list_tasks(client).tasks[0].task_id == "new"
+def test_only_so_many_tasks_are_kept_in_the_list(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis forgets whole nodes of the stream, so a few more may be there."""
+    monkeypatch.setattr(issued, "RECENT_TASKS_KEPT", 500)
+    for number in range(1500):
+        note_recent(client, f"t{number}")
+    assert 500 <= client.xlen(Keys.RECENT_TASKS) <= 700
+    newest = client.xrevrange(Keys.RECENT_TASKS, count=1)
+    assert newest[0][1] == {b"id": b"t1499"}
 
 
 def test_a_task_that_is_published_again_keeps_its_place(client: Client) -> None:
