@@ -77,7 +77,7 @@ def resolve(
         match = _feed_match(answers[seed], names) if is_url(seed) else names.match(seed)
         answer = answers.get(seed)
         if match.channel is not None and isinstance(answer, Reading):
-            read[match.channel][shown_url(seed)] = answer
+            read[match.channel][seed] = answer
         notes.append(_note(shown_url(seed) if is_url(seed) else seed, match, own))
     feeds = {channel: _feed(found, day, length) for channel, found in read.items()}
     return Resolved(notes, feeds)
@@ -112,7 +112,7 @@ def _feed(readings: Mapping[str, Reading], day: date, length: int) -> Feed:
     items: dict[Item, None] = dict.fromkeys(item for one in found for item in one.items)
     return Feed(
         material=feed_material(list(items), day, length),
-        urls=sorted(readings),
+        urls=sorted(set(map(shown_url, readings))),
         entries=len(items),
         untitled=sum(one.left_out for one in found),
     )

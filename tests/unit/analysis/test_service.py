@@ -179,6 +179,18 @@ def test_a_feed_goes_before_lists_whose_days_count_all_the_same() -> None:
     assert left_out["entries of feeds", "without a title"] == 1
 
 
+def test_feeds_of_one_channel_count_together_and_an_entry_of_both_once() -> None:
+    """They may differ in their query alone, as YouTube's do."""
+    other = "https://feeds.example.org/them.xml?key=other"
+    answers: dict[str, Answer] = {
+        FEED: reading(entry(1, 70), entry(2, 90)),
+        other: reading(entry(2, 90), entry(3, 20), url=other),
+    }
+    [them] = make([FEED, other], answers=answers).competitors
+    assert them.count == 3
+    assert them.seeds == ["https://feeds.example.org/them.xml?..."] * 2
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
