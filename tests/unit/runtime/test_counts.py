@@ -11,7 +11,7 @@ from nova.runtime import handover
 from nova.runtime.counts import SUM, Counts, of_worker
 from nova.runtime.handover import Handover, HandoverThread
 from nova.runtime.totals import read_key, read_totals, write_key
-from nova.store import Keys
+from nova.store import Keys, connect
 from tests.conftest import wait_until
 
 #: The answers of redis-py are typed for two protocols at once, which helps nobody here.
@@ -222,12 +222,13 @@ def test_a_thread_goes_on_when_redis_does_not_answer(
     counts: Counts, make_settings: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     """It says so once, and keeps the counts."""
-    nobody: Any = redis.Redis(port=1)
+    nobody = connect(make_settings(REDIS_URL="redis://127.0.0.1:1/0"))
     thread = HandoverThread(Handover(nobody, counts, WORKER), interval_seconds=0.01)
     count_some(counts)
     thread.start()
     wait_until(lambda: caplog.messages)
     thread.stop()
+    assert not thread.is_alive()
     assert len(caplog.messages) == 1
     assert counts.totals()["received", TASK, QUEUE] == 1
     assert counts.is_waiting
