@@ -5,7 +5,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -72,6 +72,8 @@ class Services:
     state: Path
     logs: Path
     tell: Tell
+    #: What this object started and has not seen the end of, by process id.
+    children: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def background(self, name: str) -> Background:
         """Return the process of a name, whether it runs or not."""
@@ -93,8 +95,14 @@ class Services:
         is_stale = one.state == "stale"
         if is_stale:
             self._tell(one.name, f"was gone; its pid file, of process {one.pid}, is removed")
-            one.clear()
+            self._clear(one)
         return is_stale
+
+    def _clear(self, one: Background) -> None:
+        child = self.children.pop(one.pid or 0, None)
+        if child is not None:
+            child.wait()
+        one.clear()
 
     # --- Start
 
@@ -148,6 +156,7 @@ class Services:
         log = self.log(process.name)
         size = log.stat().st_size if log.exists() else 0
         child = self.background(process.name).start(process.command, ROOT, log, _environment())
+        self.children[child.pid] = child
         return Starting(process, child, log, size)
 
     def _wait_until_ready(self, started: list[Starting], client: redis.Redis) -> None:
@@ -198,7 +207,7 @@ class Services:
         if one.state in ("running", "stopping", "lost"):
             return False
         self._tell(one.name, f"stopped after {time.monotonic() - begin:.1f} s")
-        one.clear()
+        self._clear(one)
         return True
 
     def _tell_progress(self, waiting: list[Background]) -> None:
