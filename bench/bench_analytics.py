@@ -1,8 +1,9 @@
 """Measures analytics: a new day on top of a month, the same day again, and after a late change.
 
-Prints a markdown table. Run it from the project's root: .venv/bin/python -m bench analytics
+Prints markdown tables. Run it from the project's root: .venv/bin/python -m bench analytics
 """
 
+import argparse
 import json
 import subprocess
 import sys
@@ -56,59 +57,72 @@ def fill(client: redis.Redis, day: date, channels: int, seed: int) -> None:
         client.hincrby(Keys.DAY_WRITES, key, 1)
 
 
+def redis_cpu(client: redis.Redis) -> float:
+    """Return the CPU seconds that the server has used so far."""
+    used = client.info("cpu")
+    return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
+
+
 def run_once(url: str) -> None:
     """Process the last day in this process and print what it took, as JSON."""
     settings = Settings.model_validate({"REDIS_URL": url})
     idle_kib = peak_kib()
     with connect(settings) as client:
-        start, start_cpu = time.perf_counter(), time.process_time()
+        start, start_cpu, start_redis = time.perf_counter(), time.process_time(), redis_cpu(client)
         report = process_day(client, settings, "bench")
         seconds, cpu = time.perf_counter() - start, time.process_time() - start_cpu
+        cpu_of_redis = redis_cpu(client) - start_redis
     if report is None:
         raise SystemExit("the server holds no channel metrics")
     peak = peak_kib()
     megabytes = {"peak_mb": peak * 1024 / 1e6, "alone_mb": (peak - idle_kib) * 1024 / 1e6}
-    print(json.dumps({"seconds": seconds, "cpu": cpu, **megabytes}))
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "redis": cpu_of_redis, **megabytes}))
 
 
 def measure(url: str, channels: int, what: str) -> None:
     """Run once in a process of its own, and print a row."""
-    command = [sys.executable, __file__, url]
-    output = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
-    found = json.loads(output)
-    numbers = (f"{found[name]:.2f}" for name in ("seconds", "cpu"))
-    memory = (f"{found[name]:.0f}" for name in ("peak_mb", "alone_mb"))
-    print(f"| {channels:,} | {what} | {' | '.join((*numbers, *memory))} |", flush=True)
+    command = [sys.executable, "-m", "bench.bench_analytics", "--run", url]
+    found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    numbers = [f"{found[name]:.2f}" for name in ("seconds", "cpu", "redis")]
+    numbers += [f"{found[name]:.0f}" for name in ("peak_mb", "alone_mb")]
+    print(f"| {channels:,} | {what} | {' | '.join(numbers)} |", flush=True)
 
 
-def bench(channels: int) -> None:
+def bench(channels: int, days: int) -> None:
     """Measure one size, on a Redis of its own."""
     with tempfile.TemporaryDirectory() as folder, LocalRedis.create(Path(folder)) as server:
         settings = Settings.model_validate({"REDIS_URL": server.url})
         with connect(settings, timeout_seconds=60) as client:
-            for offset in range(DAYS - 1, 0, -1):
+            for offset in range(days - 1, 0, -1):
                 fill(client, LAST_DAY - timedelta(days=offset), channels, seed=offset)
-            measure(server.url, channels, "first run: 29 days at once")
+            measure(server.url, channels, f"first run: {days - 1} days at once")
             fill(client, LAST_DAY, channels, seed=0)
             measure(server.url, channels, "every night: one new day")
             measure(server.url, channels, "again: nothing has changed")
             fill(client, LAST_DAY, channels, seed=99)
-            measure(server.url, channels, "late change: week and month anew")
+            measure(server.url, channels, "late change: its week and month anew")
             used = client.info("memory")["used_memory"] / 1e6
-            kept = sum(
-                client.memory_usage(key) or 0 for key in client.scan_iter("nova:analytics:*")
-            )
-    print(
-        f"| {channels:,} | Redis holds {used:.0f} MB, of it analytics {kept / 1e6:.0f} MB | | | | |"
-    )
+            keys = client.scan_iter("nova:analytics:*")
+            kept = sum(client.memory_usage(key) or 0 for key in keys) / 1e6
+    print(f"\n{channels:,} channels: Redis holds {used:,.0f} MB, of it analytics {kept:,.0f} MB\n")
+
+
+def main() -> None:
+    """Run what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--channels", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--days", type=int, default=DAYS)
+    parser.add_argument("--run", metavar="URL", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.run:
+        run_once(options.run)
+        return
+    for size in options.channels:
+        headings = "channels|run|seconds|CPU seconds|those of Redis|peak RSS, MB|run alone, MB"
+        print(f"| {headings.replace('|', ' | ')} |")
+        print("| ---: | --- | ---: | ---: | ---: | ---: | ---: |")
+        bench(size, options.days)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
-        run_once(sys.argv[1])
-    else:
-        print("| channels | run | seconds | CPU seconds | peak RSS, MB | run alone, MB |")
-        print("| ---: | --- | ---: | ---: | ---: | ---: |")
-        for size in SIZES:
-            bench(size)
-        print()
+    main()

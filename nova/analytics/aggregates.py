@@ -48,13 +48,12 @@ class Aggregate:
             self.categories.add([number], aggregate[np.newaxis])
         self._count(day.day, day.day, 1, len(day.channels), day.without_category)
 
-    def add_stored(self, stored: "Stored") -> None:
-        """Add a stored span."""
-        self.channels.add_records(stored.channels)
-        self.categories.add_records(stored.categories)
-        state = stored.state
-        unknown = state.rows_without_category
-        self._count(state.first_day, state.last_day, state.days, state.rows, unknown)
+    def add(self, other: "Aggregate") -> None:
+        """Add another aggregate."""
+        self.channels.add(other.channels.names, other.channels.values)
+        self.categories.add(other.categories.names, other.categories.values)
+        unknown = other.rows_without_category
+        self._count(other.first_day, other.last_day, other.days, other.rows, unknown)
 
     def _count(self, first: date, last: date, days: int, rows: int, unknown: int) -> None:
         self.first_day = min(self.first_day, first)
@@ -94,15 +93,6 @@ class Aggregate:
         )
 
 
-@dataclass(frozen=True)
-class Stored:
-    """A span as it lies in Redis."""
-
-    state: SpanState
-    channels: dict[bytes, bytes]
-    categories: dict[bytes, bytes]
-
-
 def read_state(client: redis.Redis, key: str) -> SpanState | None:
     """Return the state of a span, None if there is none."""
     stored = cast(bytes | None, client.get(Keys.analytics_state(key)))
@@ -117,14 +107,24 @@ def usable_state(client: redis.Redis, key: str) -> SpanState | None:
     return state
 
 
-def load(client: redis.Redis, key: str) -> Stored:
+def load(client: redis.Redis, key: str) -> tuple[SpanState, Aggregate]:
     """Return a span that is there, all of it as one commit wrote it."""
     with client.pipeline(transaction=True) as pipe:
         pipe.get(Keys.analytics_state(key))
         pipe.hgetall(Keys.analytics_channels(key))
         pipe.hgetall(Keys.analytics_categories(key))
-        state, channels, categories = pipe.execute()
-    return Stored(SpanState.model_validate_json(state), channels, categories)
+        text, channels, categories = pipe.execute()
+    state = SpanState.model_validate_json(text)
+    aggregate = Aggregate(
+        first_day=state.first_day,
+        last_day=state.last_day,
+        days=state.days,
+        rows=state.rows,
+        rows_without_category=state.rows_without_category,
+    )
+    aggregate.channels.add_records(channels)
+    aggregate.categories.add_records(categories)
+    return state, aggregate
 
 
 def day_parts(client: redis.Redis, days: Sequence[date]) -> list[Part]:

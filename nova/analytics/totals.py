@@ -89,9 +89,8 @@ class Totals:
             )
 
     def add_records(self, records: Mapping[bytes, bytes]) -> None:
-        """Add packed aggregates, in the order of their names."""
-        names = sorted(records)
-        self.add(names, unpack_many([records[name] for name in names]))
+        """Add packed aggregates."""
+        self.add(list(records), unpack_many(list(records.values())))
 
     def records(self) -> Iterator[tuple[bytes, bytes]]:
         """Return each name with its packed aggregate."""

@@ -38,6 +38,8 @@ class Updater:
     retention: timedelta
     written: set[str] = field(default_factory=set)
     left_out: list[Omission] = field(default_factory=list)
+    #: The month that was made last, with its state: all time needs the newest again.
+    _last_month: tuple[str, SpanState, Aggregate] | None = None
 
     def months(self, commit_slice: CommitSlice) -> dict[date, SpanState]:
         """Bring each month up to date, in a slice of its own; return all months, oldest first."""
@@ -59,6 +61,7 @@ class Updater:
                 effects = self.client.pipeline()
                 effects.zadd(Keys.ANALYTICS_MONTHS, {span.start.isoformat(): day_score(span.start)})
                 self._commit(place, span.key, effects, commit_slice)
+                self._last_month = (span.key, state, made)
         return state
 
     def what_is_compared(self, commit_slice: CommitSlice) -> None:
@@ -120,9 +123,8 @@ class Updater:
             return stored
         aggregate = made or Aggregate()
         if made is None and len(parts) > 1:
-            loaded = aggregates.load(self.client, BEFORE)
-            aggregate.add_stored(loaded)
-            before = loaded.state.parts
+            state, aggregate = aggregates.load(self.client, BEFORE)
+            before = state.parts
         newest = self._add_month(aggregate, parts[-1])
         return self._stage(place, key, aggregate, [*before, newest], None)
 
@@ -142,14 +144,13 @@ class Updater:
             return state, None
         aggregate, parts = Aggregate(), list[Part]()
         if todo.on_top:
-            stored = aggregates.load(self.client, key)
+            state, stored = aggregates.load(self.client, key)
             # Another run may have changed it since.
-            todo = plan(stored.state, wanted)
+            todo = plan(state, wanted)
             if todo.on_top:
-                aggregate.add_stored(stored)
-                parts += stored.state.parts
+                aggregate, parts = stored, state.parts
         self._miss(key, todo.missed)
-        parts += [add(aggregate, part) for part in todo.added]
+        parts = [*parts, *(add(aggregate, part) for part in todo.added)]
         return self._stage(place, key, aggregate, parts, expires), aggregate
 
     def _stage(
@@ -181,6 +182,10 @@ class Updater:
         return part
 
     def _add_month(self, aggregate: Aggregate, part: Part) -> Part:
-        stored = aggregates.load(self.client, Span.holding(Period.MONTH, part.day).key)
-        aggregate.add_stored(stored)
-        return aggregates.month_part(part.day, stored.state)
+        key = Span.holding(Period.MONTH, part.day).key
+        if self._last_month is not None and self._last_month[0] == key:
+            _, state, month = self._last_month
+        else:
+            state, month = aggregates.load(self.client, key)
+        aggregate.add(month)
+        return aggregates.month_part(part.day, state)
