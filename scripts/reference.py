@@ -128,7 +128,9 @@ def command_page() -> str:
     """Return the page of the command line."""
     intro = [
         "Exit codes: 0 done, 1 Nova cannot do it and says why, 2 the command was typed wrongly. "
-        "`--json` prints for programs.\n"
+        "`--json` prints for programs.\n",
+        "Completion of commands and options: `nova --install-completion` for the current shell, or "
+        "`nova --show-completion > FILE` and source that.\n",
     ]
     root = get_command(app)
     assert isinstance(root, TyperGroup)  # noqa: S101  # an app with commands is a group
