@@ -1,7 +1,7 @@
 """Puts the commands `nova` and `flower` beside `celery`, where pip did not.
 
 The guide's `pip install -r requirements.txt` installs what Nova needs, not Nova: pip cannot check
-the hash of a checkout. docs/decisions/0019-the-start-script-provides-commands.md has the rest.
+the hash of a checkout. docs/decisions/0020-the-start-script-provides-commands.md has the rest.
 """
 
 import shlex
