@@ -135,7 +135,7 @@ def _listed_piece(seen: Sequence[tuple[date, Video]], *, is_new: bool) -> Piece:
         views=newest.views,
         likes=newest.likes,
         comments=newest.comments,
-        first_views=first.views if is_new else None,
+        first_views=first.views,
         by_list=published is None and is_new,
     )
 

@@ -111,12 +111,14 @@ def test_the_day_before_the_window_tells_what_was_on_the_list_already(
 def test_a_list_that_tells_when_a_video_was_published_is_believed(
     run: Analyse, store_videos: StoreVideos
 ) -> None:
-    published = datetime(2026, 3, 26, 23, tzinfo=UTC)
+    for number in (24, 26):
+        published = datetime(2026, 3, number, 23, tzinfo=UTC)
+        store_videos(TODAY, listed(f"v{number}", "Them", published_at=published))
     store_videos(TODAY - 5 * DAY, listed("v0", "Other"))
-    store_videos(TODAY, listed("v1", "Them", published_at=published))
     [them] = run(["Them"]).competitors
     assert them.cadence
-    assert (them.cadence.videos, them.cadence.by_list) == (1, 0)
+    assert (them.cadence.videos, them.cadence.by_list) == (2, 0)
+    assert them.cadence.median_gap_days == 2
 
 
 def test_each_source_has_a_window_up_to_its_own_newest_day(
@@ -135,12 +137,17 @@ def test_each_source_has_a_window_up_to_its_own_newest_day(
     assert any("have no day in common" in caveat for caveat in found.caveats)
 
 
-def test_what_came_after_the_day_does_not_count(run: Analyse, store_videos: StoreVideos) -> None:
+def test_what_came_after_the_day_does_not_count(
+    run: Analyse, store_videos: StoreVideos, store_metrics: StoreMetrics
+) -> None:
+    for number in range(2):
+        store_metrics(TODAY - number * DAY, "UC123", views=7)
     store_videos(TODAY - 2 * DAY, listed("v1", "Them", 1))
     store_videos(TODAY, listed("v1", "Them", 1000), listed("v2", "Them", 1000))
-    [them] = run(["Them"], day=TODAY - DAY).competitors
+    them, daily = run(["Them", "UC123"], day=TODAY - DAY).competitors
     assert them.views
     assert (them.count, them.views.upper) == (1, 1)
+    assert (daily.count, daily.last) == (1, TODAY - DAY)
 
 
 def test_a_channel_of_which_only_metrics_are_known_is_found_by_its_id(

@@ -179,6 +179,14 @@ def test_a_feed_goes_before_lists_whose_days_count_all_the_same() -> None:
     assert left_out["entries of feeds", "without a title"] == 1
 
 
+def test_a_feed_without_an_entry_in_the_window_leaves_the_channel_to_the_lists() -> None:
+    answers: dict[str, Answer] = {FEED: reading(entry(40, 1))}
+    [them] = make([FEED], LISTS, answers=answers).competitors
+    assert (them.channel, them.origin, them.count) == ("Them", Origin.LISTS, 4)
+    [alone] = make([FEED], EXPORT, answers=answers).competitors
+    assert (alone.channel, alone.origin, alone.count, alone.views) == ("them", Origin.FEED, 0, None)
+
+
 def test_feeds_of_one_channel_count_together_and_an_entry_of_both_once() -> None:
     """They may differ in their query alone, as YouTube's do."""
     other = "https://feeds.example.org/them.xml?key=other"
