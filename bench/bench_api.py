@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+import psutil
 
 import nova
 from bench.figures import percentile
@@ -62,8 +63,8 @@ def fill(settings: Settings) -> None:
 
 
 @contextmanager
-def serving(environment: dict[str, str]) -> Iterator[str]:
-    """Run an API process; yield where it serves."""
+def serving(environment: dict[str, str]) -> Iterator[tuple[str, psutil.Process]]:
+    """Run an API process; yield where it serves, and the process."""
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "nova", "api"],
@@ -73,7 +74,7 @@ def serving(environment: dict[str, str]) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     try:
         _wait(url)
-        yield url
+        yield url, psutil.Process(process.pid)
     finally:
         process.terminate()
         process.wait()
@@ -113,6 +114,12 @@ def measure(url: str, path: str, token: str, clients: int) -> list[float]:
     return seconds
 
 
+def cpu_seconds(process: psutil.Process) -> float:
+    """Return the CPU time that a process has used."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
 def main() -> None:
     """Measure, and print."""
     with (
@@ -128,13 +135,15 @@ def main() -> None:
         fill(settings)
         token = TokenIssuer(settings).issue("bench", Role.VIEWER, timedelta(hours=1)).text
         print(f"{WORKERS} workers, {TASKS:,} tasks, {REQUESTS:,} requests each, milliseconds\n")
-        print("| call | clients | p50 | p99 | longest |")
-        print("| --- | ---: | ---: | ---: | ---: |")
-        with serving(environment) as url:
+        print("| call | clients | p50 | p99 | longest | CPU of the API |")
+        print("| --- | ---: | ---: | ---: | ---: | ---: |")
+        with serving(environment) as (url, process):
             for path in PATHS:
                 for clients in CLIENTS:
-                    taken = sorted(measure(url, path, token, clients))
-                    numbers = (percentile(taken, 50), percentile(taken, 99), taken[-1])
+                    before = cpu_seconds(process)
+                    taken = measure(url, path, token, clients)
+                    cpu = (cpu_seconds(process) - before) / len(taken)
+                    numbers = (percentile(taken, 50), percentile(taken, 99), max(taken), cpu)
                     shown = " | ".join(f"{1000 * number:.1f}" for number in numbers)
                     print(f"| `{path}` | {clients} | {shown} |", flush=True)
 
