@@ -230,6 +230,13 @@ class Settings(BaseSettings):
         ge=16,
         description="A worker's process that ever held more megabytes is replaced after its task.",
     )
+    analytics_memory_limit_mb: int = Field(
+        default=2000,
+        alias="NOVA_ANALYTICS_MEMORY_LIMIT_MB",
+        ge=1,
+        description="Megabytes that a run of analytics may need, about 350 for each 100,000 "
+        "channels; one that needs more is refused.",
+    )
     result_expires_hours: int = Field(
         default=24,
         alias="NOVA_RESULT_EXPIRES_HOURS",

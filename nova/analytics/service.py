@@ -25,7 +25,7 @@ from nova.analytics.models import AnalyticsReport, Period, SpanState, SpanSummar
 from nova.analytics.reading import describe_categories
 from nova.analytics.reports import STORE
 from nova.analytics.spans import Span
-from nova.analytics.update import CommitSlice, Updater
+from nova.analytics.update import CommitSlice, Updater, check_memory
 from nova.arrays import Floats
 from nova.channels import METRIC_NAMES, load_day, newest_days
 from nova.reports import Basis, Omission
@@ -79,15 +79,20 @@ def process_day(
         report_id: Id of the task that runs.
         day: The day; the newest that has metrics if None.
         commits: Make the effects visible.
+
+    Raises:
+        ConfigurationError: there are more channels than the memory limit allows.
     """
     parts = {part.day: part for part in aggregates.day_parts(client, newest_days(client))}
     wanted = day or max(parts, default=None)
     if wanted is None or wanted not in parts:
         logger.warning("no channel metrics of %s: nothing to process", wanted or "any day")
         return None
+    limit_mb = settings.analytics_memory_limit_mb
+    check_memory(client.hlen(Keys.metric_day(wanted)), limit_mb)
     retention = timedelta(days=settings.report_retention_days)
     found = days.load(client, wanted)
-    updater = Updater(client, parts, found, retention)
+    updater = Updater(client, parts, found, retention, limit_mb)
     months = updater.months(commits.slice)
     updater.what_is_compared(commits.slice)
     with staging(client, "analytics") as place:

@@ -15,6 +15,7 @@ from nova.analytics.days import Day
 from nova.analytics.models import Part, Period, SpanState
 from nova.analytics.spans import BEFORE, Span
 from nova.channels import day_score
+from nova.errors import ConfigurationError
 from nova.reports import Omission
 from nova.staging import Staging, staging
 from nova.store import Keys
@@ -23,6 +24,26 @@ from nova.store import Keys
 CommitSlice = Callable[[str, Pipeline], object]
 #: Adds a part to an aggregate, and returns it in the version that it had.
 AddPart = Callable[[Aggregate, Part], Part]
+
+
+#: Most that a run holds for each channel of its largest span, on top of an idle worker: one span,
+#: another that is added to it, and one of them packed. The benchmark compares it with what is
+#: measured.
+BYTES_PER_CHANNEL = 3500
+
+
+def check_memory(channels: int, limit_mb: int) -> None:
+    """Refuse a run that is too large, rather than let the host run out of memory.
+
+    Raises:
+        ConfigurationError: so many channels need more than the limit.
+    """
+    needed = channels * BYTES_PER_CHANNEL / 1e6
+    if needed > limit_mb:
+        raise ConfigurationError(
+            f"analytics of {channels:,} channels needs about {needed:,.0f} MB, more than "
+            f"NOVA_ANALYTICS_MEMORY_LIMIT_MB ({limit_mb:,}): raise it, if the host has as much"
+        )
 
 
 @dataclass
@@ -36,6 +57,7 @@ class Updater:
     today: Day
     #: Of days and weeks, which are many; months and all time stay.
     retention: timedelta
+    memory_limit_mb: int
     written: set[str] = field(default_factory=set)
     left_out: list[Omission] = field(default_factory=list)
     #: The month that was made last, with its state: all time needs the newest again.
@@ -143,7 +165,8 @@ class Updater:
             self._miss(key, todo.missed)
             return state, None
         aggregate, parts = Aggregate(), list[Part]()
-        if todo.on_top:
+        if todo.on_top and state is not None:
+            check_memory(state.channels, self.memory_limit_mb)
             state, stored = aggregates.load(self.client, key)
             # Another run may have changed it since.
             todo = plan(state, wanted)
@@ -179,6 +202,7 @@ class Updater:
         # Its version was read before: what changes meanwhile is noticed by the next run.
         is_today = part.day == self.today.day
         aggregate.add_day(self.today if is_today else days.load(self.client, part.day))
+        check_memory(len(aggregate.channels.values), self.memory_limit_mb)
         return part
 
     def _add_month(self, aggregate: Aggregate, part: Part) -> Part:
@@ -188,4 +212,5 @@ class Updater:
         else:
             state, month = aggregates.load(self.client, key)
         aggregate.add(month)
+        check_memory(len(aggregate.channels.values), self.memory_limit_mb)
         return aggregates.month_part(part.day, state)

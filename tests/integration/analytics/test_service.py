@@ -16,7 +16,7 @@ from nova.analytics.reading import get_categories, get_channel, get_leaderboard
 from nova.analytics.reports import STORE
 from nova.analytics.service import PLAINLY, Commits, process_day
 from nova.channels import METRIC_NAMES
-from nova.errors import InputError, NotFoundError
+from nova.errors import ConfigurationError, InputError, NotFoundError
 from nova.settings import Settings
 from nova.store import Keys
 from nova.videos import forget_days
@@ -339,6 +339,30 @@ def test_a_run_that_dies_shows_nothing_of_its_day_and_leaves_nothing(
     assert keys_of_staging(client) == []
     assert STORE.list(client).total == 0
     assert all(span.written for span in run().spans if span.period is not Period.MONTH)
+
+
+def test_more_channels_than_memory_allows_are_refused_before_they_are_loaded(
+    client: redis.Redis,
+    make_settings: Callable[..., Settings],
+    store: StoreDay,
+    stored: Stored,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store(0, {f"c{number}": 1 for number in range(300)})
+    monkeypatch.setattr(days, "load", lambda *_: pytest.fail("loaded"))
+    with pytest.raises(ConfigurationError, match=r"300 channels needs about 1 MB.*LIMIT_MB \(1\)"):
+        process_day(client, make_settings(NOVA_ANALYTICS_MEMORY_LIMIT_MB=1), "run")
+    assert stored() == {}
+
+
+def test_channels_that_come_and_go_count_for_the_memory_limit(
+    client: redis.Redis, make_settings: Callable[..., Settings], store: StoreDay
+) -> None:
+    for days_ago in range(3):
+        store(days_ago, {f"c{days_ago}-{number}": 1 for number in range(100)})
+    with pytest.raises(ConfigurationError, match=r"300 channels"):
+        process_day(client, make_settings(NOVA_ANALYTICS_MEMORY_LIMIT_MB=1), "run")
+    assert keys_of_staging(client) == []
 
 
 DAY = st.dictionaries(st.sampled_from("abcd"), st.integers(0, 2**40).map(float), min_size=1)
