@@ -42,3 +42,13 @@ def test_competitors_are_analysed_on_sundays_at_four_utc() -> None:
     week = schedule.remaining_estimate(sunday)
     assert week.days == 7
     assert week.seconds == 0
+
+
+def test_analytics_runs_daily_at_three_utc() -> None:
+    """A night that was missed is caught up once: a run looks at all days that have changed."""
+    entry = beat_schedule()["daily-analytics"]
+    assert entry["task"] == "nova.analytics.process_daily_metrics_task"
+    assert entry["options"] == {"queue": "analytics"}
+    assert (entry["schedule"].hour, entry["schedule"].minute) == ({3}, {0})
+    assert len(entry["schedule"].day_of_week) == 7
+    assert catch_up_policies()["daily-analytics"] == "latest"
