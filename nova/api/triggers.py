@@ -39,8 +39,11 @@ IdempotencyKey = Annotated[
 class Accepted(BaseModel):
     """A task was published."""
 
-    task_id: str
-    status_url: str = Field(description="Where to ask what became of it; also in Location.")
+    task_id: str = Field(examples=["8c6e2a52-64a5-5b0c-9c37-2f1a0b7d4e11"])
+    status_url: str = Field(
+        description="Where to ask what became of it; also in Location.",
+        examples=["/api/celery/task/8c6e2a52-64a5-5b0c-9c37-2f1a0b7d4e11"],
+    )
 
     @classmethod
     def of(cls, task_id: str, response: Response) -> "Accepted":

@@ -36,9 +36,9 @@ class Fleet(BaseModel):
 class QueueStatus(BaseModel):
     """One queue: its row of the queue table, and what is in it."""
 
-    name: str
-    purpose: str
-    waiting: int = Field(description="Tasks that no worker has yet.")
+    name: str = Field(examples=["trends"])
+    purpose: str = Field(examples=["Content opportunities"])
+    waiting: int = Field(description="Tasks that no worker has yet.", examples=[3])
     held: int = Field(
         description="Tasks that online workers hold: they run, or wait for an ETA or a process. As "
         "the workers said last, some seconds ago."

@@ -28,9 +28,9 @@ TaskState = Literal["PENDING", "STARTED", "RETRY", "SUCCESS", "FAILURE", "REVOKE
 class IssuedTask(BaseModel):
     """What the publisher left about a task."""
 
-    task_id: str
-    name: str
-    queue: str
+    task_id: str = Field(examples=["8c6e2a52-64a5-5b0c-9c37-2f1a0b7d4e11"])
+    name: str = Field(examples=["nova.governance.run_governance_task"])
+    queue: str = Field(examples=["governance"])
     published_at: datetime
     worker: str | None = Field(default=None, description="The worker that runs it now.")
     #: When and how its run ended, as lua/settle.lua writes it.
