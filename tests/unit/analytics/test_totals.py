@@ -87,6 +87,12 @@ def test_the_sum_of_rows_is_that_of_one_name_that_has_them_all(
     assert found == [by_hand(days, b"all", metric) for metric in range(len(METRICS))]
 
 
+def test_zeros_have_one_sign() -> None:
+    """-0.0 is a number that a file may hold; its bytes must not depend on what it was added to."""
+    aggregates = of_one_day(np.full((1, len(METRICS)), -0.0))
+    assert not np.signbit(aggregates).any()
+
+
 def test_a_record_of_an_older_release_knows_nothing_of_newer_metrics() -> None:
     totals = totals_of([{b"a": [1.0] * len(METRICS)}])
     [(_, record)] = totals.records()
