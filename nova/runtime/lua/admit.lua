@@ -24,7 +24,7 @@ local whole_at = math.min(tonumber(redis.call('GET', KEYS[2]) or 0), time + PERI
 whole_at = math.max(whole_at, time) + share
 local wait = whole_at - PERIOD - time
 if wait > PRECISION then
-  return {'limited', math.ceil(wait)}
+  return {'limited', math.ceil(wait - PRECISION)}
 end
 local keep = math.ceil((whole_at - time) * 1000)
 redis.pcall('SET', KEYS[2], string.format('%.6f', whole_at), 'PX', keep)

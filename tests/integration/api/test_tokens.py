@@ -171,15 +171,15 @@ def test_a_burst_of_the_whole_minute_passes_and_then_one_in_a_share_of_it(
 
 
 def test_the_limit_is_one_for_all_api_hosts(start_api: StartApi, settings: Settings) -> None:
-    hosts = [start_api(NOVA_API_RATE_LIMIT="6"), start_api(NOVA_API_RATE_LIMIT="6")]
+    one, other = (start_api(NOVA_API_RATE_LIMIT="1") for _ in range(2))
     text = TokenIssuer(settings).issue("ann", Role.VIEWER, HOUR).text
-    answers = [status_with(hosts[number % 2], text) for number in range(8)]
-    assert [answer.status_code for answer in answers] == [200] * 6 + [429] * 2
-    refused = answers[-1]
-    assert 1 <= int(refused.headers["Retry-After"]) <= 10
+    assert status_with(one, text).status_code == 200
+    refused = status_with(other, text)
+    assert refused.status_code == 429
+    assert 1 <= int(refused.headers["Retry-After"]) <= 60
     assert refused.json()["status"] == 429
-    assert hosts[0].get("/healthz").status_code == 200
-    assert hosts[0].get("/metrics").status_code == 200
+    for path in ("/healthz", "/readyz", "/metrics"):
+        assert other.get(path).status_code == 200
 
 
 def test_who_waits_as_long_as_told_passes(
