@@ -234,7 +234,7 @@ class Settings(BaseSettings):
         default=2000,
         alias="NOVA_ANALYTICS_MEMORY_LIMIT_MB",
         ge=1,
-        description="Megabytes that a run of analytics may need, about 350 for each 100,000 "
+        description="Megabytes that a run of analytics may need, about 400 for each 100,000 "
         "channels; one that needs more is refused.",
     )
     result_expires_hours: int = Field(

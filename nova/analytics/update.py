@@ -29,7 +29,7 @@ AddPart = Callable[[Aggregate, Part], Part]
 #: Most that a run holds for each channel of its largest span, on top of an idle worker: one span,
 #: another that is added to it, and one of them packed. The benchmark compares it with what is
 #: measured.
-BYTES_PER_CHANNEL = 3500
+BYTES_PER_CHANNEL = 4000
 
 
 def check_memory(channels: int, limit_mb: int) -> None:
