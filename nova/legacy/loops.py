@@ -24,7 +24,7 @@ from nova.runtime.leader import LEGACY_PLACE, LOOK_SECONDS, SCHEDULE_PLACE, Lead
 from nova.runtime.slots import Mark, Slots, plan
 from nova.schedule import CatchUp
 from nova.settings import Settings
-from nova.store import connect
+from nova.store import Keys, connect
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ class Loops:
         self._look: Look | None = None
         self._looked_at = 0.0
         self._role = ""
+        self._is_stopping = False
         self._running: dict[str, Planned] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -79,6 +80,7 @@ class Loops:
 
     async def stop(self) -> None:
         """Take no more slots, give up the lead, and wait a little for what runs."""
+        self._is_stopping = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -87,7 +89,7 @@ class Loops:
         deadline = time.monotonic() + STOP_SECONDS
         while self._running and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
-        for planned in self._running.values():
+        for planned in list(self._running.values()):
             logger.warning(
                 "%s of %s did not end before the stop, and is not started again; to run it now: "
                 "nova trigger %s",
@@ -179,20 +181,45 @@ class Loops:
         return has_run
 
     def _take(self, planned: Planned, looked_at: str, mark: Mark, missed: int) -> bool:
-        self._running[planned.id] = planned
-        taken: str = "unknown"
-        try:
-            taken = self._leader.take(
+        """Take a slot, if nobody else has it; with a Redis that goes away meanwhile, in the end."""
+        tries = 0
+
+        def attempt() -> str:
+            nonlocal tries
+            tries += 1
+            taken: str = self._leader.take(
                 *(planned.entry, looked_at, mark, planned.id, planned.note(self._leader.value)),
                 expires_seconds=int(KEPT.total_seconds()),
                 missed=missed,
             )
+            # It may have been taken by a try whose answer was lost.
+            return "fired" if tries > 1 and self._is_noted(planned) else taken
+
+        self._running[planned.id] = planned
+        taken = "unknown"
+        try:
+            taken = self._insist(attempt)
         finally:
             if taken != "fired":
                 del self._running[planned.id]
         if taken != "fired":
             logger.info("%s of %s is not run: %s", planned.entry, planned.slot, taken)
         return taken == "fired"
+
+    def _is_noted(self, planned: Planned) -> bool:
+        """Whether a slot was taken by this process."""
+        leader: Any = self._client.hget(Keys.legacy_run(planned.id), "leader")
+        return bool(leader == self._leader.value.encode())
+
+    def _insist(self, work: Callable[[], T]) -> T:
+        """Do something in Redis, again while Redis is away and this process is not to stop."""
+        while True:
+            try:
+                return work()
+            except (redis.ConnectionError, redis.TimeoutError):
+                if self._is_stopping:
+                    raise
+                time.sleep(LOOK_SECONDS)
 
     def _execute(self, planned: Planned) -> bool:
         """Run a slot and note its end."""
@@ -203,7 +230,7 @@ class Loops:
             outcome = f"failed: {problem}" if problem else f"ended: {ending['message']}"
             level = logging.ERROR if problem else logging.INFO
             logger.log(level, "%s of %s %s", planned.entry, planned.slot, outcome)
-            note_end(self._client, planned, ending)
+            self._insist(lambda: note_end(self._client, planned, ending))
         except redis.RedisError as error:
             logger.error("the end of %s, %s, is not noted: %s", planned.entry, planned.slot, error)
         finally:
