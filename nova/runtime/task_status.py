@@ -155,6 +155,8 @@ def _matches(line: TaskLine, wanted: Mapping[str, str | None]) -> bool:
 
 def _older(client: redis.Redis, place: str | None, count: int) -> list[tuple[str, str]]:
     """Return places and task ids, newest first, from a place on or from the newest."""
+    if place is not None and not place.strip("0-"):
+        return []  # Redis takes nothing that would be before its first place
     newest = "+" if place is None else f"({place}"
     entries = cast(
         list[tuple[bytes, dict[bytes, bytes]]],

@@ -273,6 +273,8 @@ def test_pages_of_tasks_follow_each_other_while_others_are_published(
     ids = [task["task_id"] for page in (first, second, third) for task in page["tasks"]]
     assert ids == ["t4", "t3", "t2", "t1", "t0"]
     assert third["next"] is None
+    first_place = api.get("/api/celery/tasks?after=0-0", Role.VIEWER).json()
+    assert first_place == {"tasks": [], "next": None}
     assert api.get("/api/celery/tasks?after=nothing", Role.VIEWER).status_code == 422
 
 
