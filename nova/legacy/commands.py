@@ -11,7 +11,6 @@ from nova.legacy.status import (
     MigrationStatus,
     OriginRun,
     SlotStatus,
-    State,
     find_report,
     read_status,
 )
@@ -27,6 +26,7 @@ migration = typer.Typer(
 
 #: Exit code of `status` when it is not safe to go on; 1 says that nobody knows.
 NOT_SAFE = 3
+HEADLINES = {True: "differ", False: "same", None: "-"}
 LONGEST_HOURS = LONGEST.total_seconds() / 3600
 
 
@@ -90,16 +90,9 @@ def _print(found: MigrationStatus) -> None:
 def _table(slots: list[SlotStatus]) -> Table:
     table = new_table("slot (UTC)", "entry", "legacy", "celery", "headlines")
     for row in slots:
-        same = "" if row.legacy is None or row.celery is None else "same"
-        if {getattr(run, "state", None) for run in (row.legacy, row.celery)} != {State.RAN}:
-            same = ""
-        table.add_row(
-            f"{row.slot:%Y-%m-%d %H:%M}",
-            escape(row.entry),
-            _cell(row.legacy),
-            _cell(row.celery),
-            "differ" if row.differs else same,
-        )
+        runs = (_cell(row.legacy), _cell(row.celery))
+        slot = f"{row.slot:%Y-%m-%d %H:%M}"
+        table.add_row(slot, escape(row.entry), *runs, HEADLINES[row.differs])
     return table
 
 

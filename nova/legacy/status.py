@@ -78,8 +78,10 @@ class SlotStatus(BaseModel):
     slot: datetime
     legacy: OriginRun | None = None
     celery: OriginRun | None = None
-    differs: bool = Field(
-        default=False, description="Whether the headlines of both reports differ."
+    differs: bool | None = Field(
+        default=None,
+        description="Whether the headlines of both reports differ; null where they are not "
+        "compared: not both ran, or one removed what the other would find.",
     )
 
 
@@ -213,11 +215,12 @@ def _slots_of(entry: ScheduleEntry, facts: _Facts, start: datetime) -> Iterator[
         yield row
 
 
-def _differs(entry: ScheduleEntry, row: SlotStatus) -> bool:
+def _differs(entry: ScheduleEntry, row: SlotStatus) -> bool | None:
     if row.legacy is None or row.celery is None or entry.queue in NOT_COMPARED:
-        return False
-    both_ran = row.legacy.state == row.celery.state == State.RAN
-    return both_ran and row.legacy.headline != row.celery.headline
+        return None
+    if not row.legacy.state == row.celery.state == State.RAN:
+        return None
+    return row.legacy.headline != row.celery.headline
 
 
 def _celery_run(entry: ScheduleEntry, slot: datetime, facts: _Facts) -> OriginRun:
