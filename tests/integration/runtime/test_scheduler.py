@@ -17,6 +17,7 @@ import redis
 
 from nova.runtime.leader import LEASE_SECONDS, Leader, LeaderInfo, read_leader, read_marks
 from nova.runtime.slots import EPOCH, Mark, slot_id
+from nova.schedule import SCHEDULE
 from nova.store import Keys
 from scripts.local.redis_server import LocalRedis
 from tests.conftest import CELERY, wait_until
@@ -467,7 +468,10 @@ def test_celerys_own_scheduler_can_be_switched_back_on(
         )
     try:
         wait_until(
-            lambda: "scheduling 1 entries" in log.read_text() or process.poll() is not None,
+            lambda: (
+                f"scheduling {len(SCHEDULE)} entries" in log.read_text()
+                or process.poll() is not None
+            ),
             log.read_text,
         )
         assert process.poll() is None, log.read_text()

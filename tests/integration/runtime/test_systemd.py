@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nova.schedule import SCHEDULE
 from scripts.local.redis_server import LocalRedis
 from tests.conftest import CELERY, wait_until
 
@@ -33,7 +34,7 @@ def late_redis(tmp_path: Path) -> Iterator[LocalRedis]:
     ("arguments", "waiting", "ready"),
     [
         (["worker", "--concurrency=1"], "Cannot connect", "STATUS=consuming"),
-        (["beat"], "waiting for Redis", "STATUS=scheduling 1 entries"),
+        (["beat"], "waiting for Redis", f"STATUS=scheduling {len(SCHEDULE)} entries"),
     ],
     ids=["worker", "beat"],
 )
