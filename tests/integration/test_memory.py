@@ -53,7 +53,9 @@ JSON = st.recursive(
 )
 
 
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@hypothesis_settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None
+)
 @given(values=st.dictionaries(TEXT, JSON, max_size=20))
 def test_any_json_comes_back_as_it_was(
     client: redis.Redis, memory: Memory, values: dict[str, Any]

@@ -346,7 +346,9 @@ def test_expired_pages_leave_the_index(
 # --- Dry runs, second runs, slices
 
 
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
+@hypothesis_settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15, deadline=None
+)
 @given(
     idle=st.lists(st.integers(0, 60), max_size=30),
     page_hours=st.lists(st.integers(0, 60), max_size=8),
