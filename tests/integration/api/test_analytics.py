@@ -60,7 +60,7 @@ def test_what_a_run_found_is_read_with_types_pages_and_problems(processed: ApiPr
         ("leaderboards/likse", 422),
         ("leaderboards/views?period=year", 422),
         ("leaderboards/views?day=yesterday", 422),
-        ("leaderboards/views?offset=1000001", 422),
+        ("leaderboards/views?offset=99999999999999999999", 422),
         ("leaderboards/views?period=week&day=0001-01-01", 404),
         ("leaderboards/views?period=month&day=9999-12-31", 404),
         ("leaderboards/views", 404),
