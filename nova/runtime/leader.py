@@ -210,8 +210,14 @@ class Leader:
         answer = self._take(
             keys=[*self._place.keys, Keys.legacy_run(run_id)],
             args=[
-                *(self.value, self._lease_ms, entry, looked_at, str(mark), missed),
-                *(expires_seconds, *words),
+                self.value,
+                self._lease_ms,
+                entry,
+                looked_at,
+                str(mark),
+                missed,
+                expires_seconds,
+                *words,
             ],
         )
         return _status(answer)
