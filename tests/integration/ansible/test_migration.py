@@ -152,6 +152,15 @@ def test_the_gate_asks_for_the_hours_that_are_wanted_also_in_check_mode(
     assert "--min-hours 48" in (tmp_path / "asked").read_text()
 
 
+def test_a_run_that_a_restart_would_end_is_waited_for(play: Play) -> None:
+    """And when it does not end, nothing is changed unless forced."""
+    runs = status("legacy") | {"slots": [{"legacy": {"state": "running"}}, {"legacy": None}]}
+    once = ("-e", "__migration_retries=1")
+    output = play("gate", runs, phase=1, options=once)
+    assert "a loop is in the middle of a run, which would be lost" in output
+    assert "failed=0" in play("gate", runs, phase=1, migration_force=True, options=once)
+
+
 def test_an_answer_that_is_none_stops_the_run(play: Play) -> None:
     """Redis is away, so nobody knows: exit code 1."""
     output = play("gate", {"error": "Redis does not answer", "is_safe": None}, phase=2)
@@ -232,5 +241,11 @@ def test_the_playbook_wants_one_way_before_it_talks_to_any_host(way: tuple[str, 
     assert "say where to go: either phase as 1, 2 or 3 (-e phase=1), or rollback" in output
 
 
-def test_verify_waits_for_the_mode_and_its_leaders(play: Play) -> None:
+def test_verify_passes_when_the_mode_and_its_leaders_are_there(play: Play) -> None:
     assert "failed=0" in play("verify", status("parallel"), phase=1)
+
+
+def test_verify_does_not_pass_with_loops_that_still_run(play: Play) -> None:
+    """Beat alone is wanted, and an API still reports beside it."""
+    still = status("celery") | {"legacy_leader": {"host": "a", "pid": 1, "release": "1"}}
+    assert "failed=1" in play("verify", still, phase=2, options=("-e", "__migration_retries=1"))
