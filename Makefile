@@ -16,11 +16,14 @@ run: venv  ## All of Nova on this machine, without root and Docker, until Ctrl-C
 
 # --- The lab fleet: three systemd hosts in Docker
 
+# Real data where it stands beside the checkout, else the samples.
+FLEET_DATA ?= $(wildcard ../shared/data)
+
 .PHONY: fleet
 fleet:  ## A three-host fleet in the lab, doing real work
 	@scripts/bootstrap.sh --tools fleet
 	@$(MAKE) --no-print-directory venv
-	@$(BIN)/python -m scripts.fleet up
+	@$(BIN)/python -m scripts.fleet up $(FLEET_DATA)
 
 .PHONY: fleet-down
 fleet-down: venv  ## Remove the lab fleet, and what was started for it

@@ -1,6 +1,7 @@
 """What every test may use: a private Redis, settings that point at it, real workers."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +18,12 @@ from scripts.local.redis_server import LocalRedis
 
 CELERY = str(Path(sys.executable).parent / "celery")
 JWT_SECRET = "k" * 16 + "0123456789abcdef" * 2
+
+
+def pytest_configure() -> None:
+    """Let the programs that tests start hear SIGINT: in a shell's background it is ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
