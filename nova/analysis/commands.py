@@ -44,12 +44,16 @@ def trigger_analysis(
 
 
 def print_report(found: AnalysisReport, limit: int | None) -> None:
-    """Print a report: its basis, all channels side by side, then so many topics of either kind."""
-    console.print(_facts(found))
-    profiles = sorted([*found.own, *found.competitors], key=_by_rank)
-    if profiles:
-        console.print(_channel_table(profiles))
+    """Print a report: its basis, then so many of their channels, of ours, and of topics."""
     limit = limit or SHOWN
+    console.print(_facts(found))
+    theirs, ours = found.competitors[:limit], found.own[:limit]
+    if theirs or ours:
+        title = (
+            f"Channels by median views: {len(theirs)} of {found.competitors_total:,} competitors, "
+            f"{len(ours)} of {found.own_total:,} of ours"
+        )
+        console.print(_channel_table(title, sorted([*theirs, *ours], key=_by_rank)))
     for title, topics, total in (
         ("Topics that we miss", found.missed_topics, found.missed_total),
         ("Topics that we share", found.shared_topics, found.shared_total),
@@ -59,8 +63,9 @@ def print_report(found: AnalysisReport, limit: int | None) -> None:
             console.print(_topic_table(f"{title}: {len(shown)} of {total:,}", shown))
 
 
-def _by_rank(profile: ChannelProfile) -> tuple[float, str]:
-    return (profile.ranks.get(Measure.VIEWS, float("inf")), profile.channel)
+def _by_rank(profile: ChannelProfile) -> float:
+    """Sort key: the ranked ones first; each list comes in its order already."""
+    return profile.ranks.get(Measure.VIEWS, float("inf"))
 
 
 def _facts(found: AnalysisReport) -> Table:
@@ -94,9 +99,9 @@ def _facts(found: AnalysisReport) -> Table:
     return table
 
 
-def _channel_table(profiles: Sequence[ChannelProfile]) -> Table:
+def _channel_table(title: str, profiles: Sequence[ChannelProfile]) -> Table:
     headings = ("", "channel", "median views", "quartiles", "a week", "engaged", "growth", "listed")
-    table = new_table(*headings, title="Channels by median views")
+    table = new_table(*headings, title=title)
     for one in profiles:
         place = one.ranks.get(Measure.VIEWS)
         moved = f"{one.change.rank:+}" if one.change and one.change.rank else ""

@@ -115,7 +115,13 @@ def rank_profiles(
         for profile in profiles
     ]
     last = len(profiles) + 1
-    ranked.sort(key=lambda one: (one.ranks.get(Measure.VIEWS, last), one.channel))
+    ranked.sort(
+        key=lambda one: (
+            one.ranks.get(Measure.VIEWS, last),
+            -(one.value(Measure.VIEWS) or 0.0),
+            one.channel,
+        )
+    )
     return ranked, {measure: len(found) for measure, found in places.items()}
 
 

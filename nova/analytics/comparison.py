@@ -75,24 +75,29 @@ class Comparison:
     def outliers(self) -> tuple[list[Outlier], list[Omission]]:
         """Return the outliers, the farthest first, and where none could be sought."""
         found: list[Outlier] = []
-        unjudged: list[Omission] = []
-        for metric in range(len(METRICS)):
-            for outliers in (self._levels(metric), self._changes(metric)):
-                if isinstance(outliers, Omission):
-                    unjudged.append(outliers)
+        omissions: list[Omission] = []
+        for what, seek in (("levels", self._levels), ("changes", self._changes)):
+            unjudged: list[str] = []
+            for metric, name in enumerate(METRIC_NAMES):
+                outliers = seek(metric)
+                if outliers is None:
+                    unjudged.append(name)
                 else:
                     found += outliers
+            if unjudged:
+                omissions.append(_omission(what, unjudged))
         found.sort(key=lambda outlier: (-abs(outlier.score), outlier.channel, outlier.metric))
-        return found, unjudged
+        return found, omissions
 
-    def _levels(self, metric: int) -> list[Outlier] | Omission:
+    def _levels(self, metric: int) -> list[Outlier] | None:
+        """Return the outliers among a metric's values; None where they cannot be judged."""
         values = self.day.metrics[:, metric]
         known = np.flatnonzero(~np.isnan(values))
         if not len(known):
             return []
         scores = modified_z_scores(signed_log(values[known]))
         if scores is None:
-            return _unjudged("levels", metric, len(known))
+            return None
         return [
             Outlier(
                 channel=self.day.channels[known[place]].decode(),
@@ -104,13 +109,14 @@ class Comparison:
             for place in _beyond(scores)
         ]
 
-    def _changes(self, metric: int) -> list[Outlier] | Omission:
+    def _changes(self, metric: int) -> list[Outlier] | None:
+        """Return the outliers among a metric's changes; None where they cannot be judged."""
         both, before, now = self._both(metric)
         if not len(both):
             return []
         scores = modified_z_scores(signed_log(now) - signed_log(before))
         if scores is None:
-            return _unjudged("changes", metric, len(both))
+            return None
         return [
             Outlier(
                 channel=self.day.channels[both[place]].decode(),
@@ -135,9 +141,9 @@ def _beyond(scores: Floats) -> list[int]:
     return places
 
 
-def _unjudged(what: str, metric: int, channels: int) -> Omission:
+def _omission(what: str, metrics: Sequence[str]) -> Omission:
     return Omission(
-        what=f"{what} of {METRIC_NAMES[metric]}",
+        what=f"metrics' {what} ({', '.join(metrics)})",
         reason="no outliers sought: too few channels, or more than half of them are alike",
-        count=channels,
+        count=len(metrics),
     )

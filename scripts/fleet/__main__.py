@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import httpx
@@ -19,13 +20,13 @@ from scripts.fleet.hosts import (
     show_urls,
 )
 from scripts.fleet.screen import done
-from scripts.fleet.work import SAMPLES, Data, ingest, real_data, run_domains, show_reports
+from scripts.fleet.work import SAMPLES, Step, real_data, show_reports, work
 from scripts.lab.docker import LabError
 from scripts.lab.hosts import create, destroy, hosts_exist, releases_of
 from scripts.lab.image import remove_images
 
 
-def up(data: Data) -> None:
+def up(steps: Iterable[Step]) -> None:
     """Create, converge, load data, run each domain, show what came out. Can be repeated.
 
     Raises:
@@ -44,8 +45,7 @@ def up(data: Data) -> None:
     token = on_host(api_host, "sudo nova token create --role admin")
     headers = {"Authorization": f"Bearer {token}"}
     with httpx.Client(base_url=api_url, headers=headers, timeout=60) as api:
-        ingest(api, data.sources)
-        reports = run_domains(api, data.bodies)
+        reports = work(api, steps)
     show_reports(reports)
     show_hosts()
     show_urls(api_url)

@@ -19,7 +19,7 @@ from scripts.lab.docker import ROOT, LabError
 DEADLINE_SECONDS = 120
 #: Lines of each table of a report.
 SHOWN = 3
-#: What starts a run of each domain, in the order in which they run.
+#: What starts a run of each domain.
 TRIGGERS = {
     "governance": "/api/celery/governance/run",
     "analytics": "/api/celery/analytics/run",
@@ -29,83 +29,98 @@ TRIGGERS = {
 }
 
 
-@dataclass(frozen=True)
-class Source:
-    """A file of channel metrics."""
+#: What is asked of each domain: the JSON body of its trigger, None for no body.
+Runs = Mapping[str, Mapping[str, Any] | None]
 
-    path: Path
-    #: The query of its upload.
+
+@dataclass(frozen=True)
+class Step:
+    """A file of channel metrics, and which domains run once it is there."""
+
+    file: Path
+    runs: Runs
+    #: The query of the file's upload.
     query: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Data:
-    """Files, and what to ask of them: the JSON bodies of the triggers, by domain."""
-
-    sources: tuple[Source, ...]
-    bodies: Mapping[str, Mapping[str, Any]]
 
 
 _SAMPLES = ROOT / "config" / "samples"
 #: What every checkout has: made-up channels.
-SAMPLES = Data(
-    (Source(_SAMPLES / "channel_metrics.csv"), Source(_SAMPLES / "trending_list.csv")),
-    {
-        "governance": {"auto_actions": False},
-        "analysis": {"day": "2025-06-30", "seeds": ["Chess Club", "Baking Lab", "Trains Weekly"]},
-    },
+SAMPLES = (
+    Step(
+        _SAMPLES / "channel_metrics.csv",
+        {"governance": {"auto_actions": False}, "analytics": None},
+    ),
+    Step(
+        _SAMPLES / "trending_list.csv",
+        {
+            "trends": None,
+            "analysis": {
+                "day": "2025-06-30",
+                "seeds": ["Chess Club", "Baking Lab", "Trains Weekly"],
+            },
+            "maintenance": None,
+        },
+    ),
 )
 
 
-def real_data(folder: Path) -> Data:
-    """Return the public data sets of a folder: YouTube's trending list of 2017, a Studio export.
+def real_data(folder: Path) -> tuple[Step, ...]:
+    """Return the steps with a folder's public data: YouTube's list of 2017, and a Studio export.
+
+    The export is of later years. Channels are judged and added up before it comes, for that is
+    done for the newest days that there are.
 
     Raises:
         LabError: one of the files is not there.
     """
-    sources = (
-        Source(folder / "youtube_trending_us.csv"),
-        Source(folder / "youtube_studio_export.csv", {"channel": "Ken Jee"}),
+    steps = (
+        Step(
+            folder / "youtube_trending_us.csv",
+            # The list of the 9th is short.
+            {"governance": {"auto_actions": False}, "analytics": {"day": "2017-12-08"}},
+        ),
+        Step(
+            folder / "youtube_studio_export.csv",
+            {
+                # The day after an engagement that everybody has heard of.
+                "trends": {"day": "2017-11-28"},
+                "analysis": {"seeds": ["Vox", "Marques Brownlee", "SciShow", "Tom Scott", "WIRED"]},
+                "maintenance": None,
+            },
+            {"channel": "Ken Jee"},
+        ),
     )
-    for source in sources:
-        if not source.path.is_file():
-            raise LabError(f"there is no {source.path}; without a folder the samples are taken")
-    return Data(
-        sources,
-        {
-            "governance": {"auto_actions": False},
-            # The day after an engagement that everybody has heard of.
-            "trends": {"day": "2017-11-28"},
-            "analysis": {"seeds": ["Vox", "Marques Brownlee", "SciShow", "Tom Scott", "WIRED"]},
-        },
-    )
+    for step in steps:
+        if not step.file.is_file():
+            raise LabError(f"there is no {step.file}; without a folder the samples are taken")
+    return steps
 
 
-def ingest(api: httpx.Client, sources: Iterable[Source]) -> None:
-    """Upload files, one after the other.
+def work(api: httpx.Client, steps: Iterable[Step]) -> list[tuple[Domain, BaseReport]]:
+    """Upload each file, run its domains one after the other, and return their reports.
 
     Raises:
-        LabError: the API refuses one.
+        LabError: the API refuses something, or a task failed or did not end in time.
     """
-    for source in sources:
-        started = time.monotonic()
-        response = api.post(
-            "/api/metrics",
-            content=source.path.read_bytes(),
-            params=dict(source.query),
-            headers={"Content-Type": "text/csv"},
-        )
-        result = _answer(response, httpx.codes.OK)
-        done("ingest", f"{result['rows_read']:,} rows of {source.path.name}", started)
+    reports = []
+    for step in steps:
+        _ingest(api, step)
+        reports += [
+            (DOMAINS[name], _run(api, DOMAINS[name], step.runs[name])) for name in step.runs
+        ]
+    return reports
 
 
-def run_domains(api: httpx.Client, bodies: Mapping[str, Any]) -> list[tuple[Domain, BaseReport]]:
-    """Run one domain after the other, as the guide does, and return their reports.
-
-    Raises:
-        LabError: a task failed or did not end in time.
-    """
-    return [(DOMAINS[name], _run(api, DOMAINS[name], bodies.get(name))) for name in TRIGGERS]
+def _ingest(api: httpx.Client, step: Step) -> None:
+    started = time.monotonic()
+    response = api.post(
+        "/api/metrics",
+        content=step.file.read_bytes(),
+        params=dict(step.query),
+        headers={"Content-Type": "text/csv"},
+    )
+    result = _answer(response, httpx.codes.OK)
+    done("ingest", f"{result['rows_read']:,} rows of {step.file.name}", started)
 
 
 def _run(api: httpx.Client, domain: Domain, body: Mapping[str, Any] | None) -> BaseReport:

@@ -1,7 +1,7 @@
 """The work of `make fleet`, on one machine: data over the API, five domains, five reports."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from nova.analysis.models import Outcome
 from nova.api.security import Role
 from nova.domains import DOMAINS
 from nova.terminal import console
-from scripts.fleet.work import SAMPLES, Data, Source, ingest, real_data, run_domains, show_reports
+from scripts.fleet.work import SAMPLES, Step, real_data, show_reports, work
 from scripts.lab.docker import LabError
 from scripts.make_trending_sample import RISING
 from tests.integration.api.conftest import ApiProcess
@@ -30,14 +30,13 @@ def http(api: ApiProcess) -> Iterator[httpx.Client]:
 def run_all(http: httpx.Client, worker: "subprocess.Popen[bytes]") -> Any:
     """Load data, run everything, and return the reports by domain."""
 
-    def work(data: Data) -> dict[str, Any]:
-        ingest(http, data.sources)
-        reports = run_domains(http, data.bodies)
+    def run(steps: Iterable[Step]) -> dict[str, Any]:
+        reports = work(http, steps)
         with console.capture():
             show_reports(reports)
         return {domain.name: report for domain, report in reports}
 
-    return work
+    return run
 
 
 def test_all_domains_make_something_of_the_samples(run_all: Any) -> None:
@@ -52,6 +51,7 @@ def test_all_domains_make_something_of_the_samples(run_all: Any) -> None:
 
 def test_all_domains_make_something_of_real_data(run_all: Any, shared_data: Path) -> None:
     reports = run_all(real_data(shared_data))
+    assert reports["governance"].counts.promote > 0 < reports["governance"].counts.retire
     assert reports["trends"].opportunities[1].name == "meghan markle"
     assert len(reports["analysis"].competitors) == 5
 
@@ -66,4 +66,4 @@ def test_what_the_api_refuses_ends_the_work(http: httpx.Client, tmp_path: Path) 
     file = tmp_path / "poem.csv"
     file.write_text("roses,violets\nred,blue\n")
     with pytest.raises(LabError, match=r"/api/metrics answered 422: .*roses"):
-        ingest(http, [Source(file)])
+        work(http, [Step(file, {})])

@@ -357,3 +357,19 @@ def test_people_see_so_many_topics_as_they_ask_for() -> None:
     report = make(["Them"], source(Origin.LISTS, Them=videos))
     assert "Topics that we miss: 1 of 2" in shown(report, 1)
     assert "Topics that we miss: 2 of 2" in shown(report)
+
+
+def test_people_see_so_many_channels_of_either_kind_as_they_ask_for() -> None:
+    channels = {name: pieces(views) for name, views in (("A", 30), ("B", 20), ("C", 10))}
+    text = shown(make(["A", "B", "C"], source(Origin.LISTS, Us=pieces(1), **channels)), 2)
+    assert "Channels by median views: 2 of 3 competitors, 1 of 1 of ours" in text
+    rows = [line.split("│")[2].strip() for line in text.splitlines() if "│" in line]
+    assert [row for row in rows if row in ("A", "B", "C", "ours: Us")] == ["A", "B", "ours: Us"]
+
+
+def test_channels_that_are_not_ranked_come_by_their_views_too() -> None:
+    """Of them only daily metrics are known: days are not compared with videos."""
+    own = OwnChannels(frozenset(["Low", "High"]), "a test", {})
+    days = source(Origin.METRICS, High=pieces(500), Low=pieces(5))
+    found = make(["Them"], days, source(Origin.LISTS, Them=pieces(10)), own=own)
+    assert [(one.channel, one.ranks) for one in found.own] == [("High", {}), ("Low", {})]

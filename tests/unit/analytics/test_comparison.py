@@ -70,10 +70,10 @@ def test_a_channel_far_above_all_others_is_an_outlier_of_level() -> None:
 def test_where_no_outlier_can_be_sought_the_report_says_so() -> None:
     """Three channels are too few, and their changes too; what nobody has is not mentioned."""
     channels = [b"a", b"b", b"c"]
-    today = day(channels, metrics(likes=[1, 2, 3]))
+    today = day(channels, metrics(views=[4, 5, 6], likes=[1, 2, 3]))
     found, unjudged = Comparison.of(today, channels, metrics(likes=[1, 1, 1])).outliers()
     assert found == []
     assert [(left.what, left.count) for left in unjudged] == [
-        ("levels of likes", 3),
-        ("changes of likes", 3),
+        ("metrics' levels (views, likes)", 2),
+        ("metrics' changes (likes)", 1),
     ]
