@@ -7,16 +7,22 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import redis
+from typer.testing import CliRunner
 
+from nova.cli import app
+from nova.errors import NovaError
 from nova.runtime.heartbeat import read_workers
 from nova.settings import Settings
 from nova.store import connect
+from nova.terminal import console
 from scripts.local.redis_server import LocalRedis
 
 CELERY = str(Path(sys.executable).parent / "celery")
+Invoke = Callable[..., str]
 JWT_SECRET = "k" * 16 + "0123456789abcdef" * 2
 
 
@@ -62,6 +68,30 @@ def client(settings: Settings) -> Iterator[redis.Redis]:
     with connect(settings) as connection:
         connection.flushall()
         yield connection
+
+
+@pytest.fixture
+def command_line(
+    client: redis.Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Invoke]:
+    """Make what runs `nova` in this process: commands of these modules, on a screen so wide."""
+
+    def make(*modules: ModuleType, width: int = 160) -> Invoke:
+        for module in modules:
+            monkeypatch.setattr(module, "get_settings", lambda: settings)
+        monkeypatch.setattr(console, "width", width)
+        return _invoke
+
+    return make
+
+
+def _invoke(*arguments: str) -> str:
+    """Run a command and return what it prints; an error of Nova's is raised."""
+    result = CliRunner().invoke(app, arguments)
+    if isinstance(result.exception, NovaError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
 
 
 @pytest.fixture(scope="session")

@@ -18,15 +18,13 @@ from nova.domains import DOMAINS, Domain, find_report, list_reports
 from nova.errors import (
     InputError,
     NotFoundError,
-    NovaError,
     UnavailableError,
     UnconfirmedPublishError,
 )
 from nova.reports import BaseReport, Basis, Omission, ReportStore
-from nova.settings import Settings
 from nova.terminal import console
+from tests.conftest import Invoke
 
-Invoke = Callable[..., str]
 NOON = datetime.now(UTC).replace(microsecond=0)
 
 
@@ -59,19 +57,9 @@ def domains(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def nova(client: redis.Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+def nova(command_line: Callable[..., Invoke]) -> Invoke:
     """Run a command and return what it prints; an error of Nova's is raised."""
-    monkeypatch.setattr(domain_commands, "get_settings", lambda: settings)
-    monkeypatch.setattr(console, "width", 80)
-
-    def invoke(*arguments: str) -> str:
-        result = CliRunner().invoke(app, arguments)
-        if isinstance(result.exception, NovaError):
-            raise result.exception
-        assert result.exit_code == 0, result.output
-        return result.output
-
-    return invoke
+    return command_line(domain_commands, width=80)
 
 
 @pytest.fixture

@@ -5,35 +5,20 @@ from collections.abc import Callable
 
 import pytest
 import redis
-from typer.testing import CliRunner
 
 from nova import domain_commands
 from nova.analytics import commands
 from nova.analytics.service import process_day
-from nova.cli import app
-from nova.errors import NotFoundError, NovaError
+from nova.errors import NotFoundError
 from nova.settings import Settings
-from nova.terminal import console
+from tests.conftest import Invoke
 from tests.integration.analytics.conftest import StoreDay, video
-
-Invoke = Callable[..., str]
 
 
 @pytest.fixture
-def nova(client: redis.Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+def nova(command_line: Callable[..., Invoke]) -> Invoke:
     """Run a command and return what it prints; an error of Nova's is raised."""
-    for module in (commands, domain_commands):
-        monkeypatch.setattr(module, "get_settings", lambda: settings)
-    monkeypatch.setattr(console, "width", 160)
-
-    def invoke(*arguments: str) -> str:
-        result = CliRunner().invoke(app, arguments)
-        if isinstance(result.exception, NovaError):
-            raise result.exception
-        assert result.exit_code == 0, result.output
-        return result.output
-
-    return invoke
+    return command_line(commands, domain_commands)
 
 
 @pytest.fixture

@@ -10,11 +10,9 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from typer.testing import CliRunner
 
 from nova.api.security import Role
-from nova.cli import app
-from nova.errors import NotFoundError, NovaError
+from nova.errors import NotFoundError
 from nova.queues import QUEUES
 from nova.runtime import fleet_commands, issued, ledger, task_status, worker_commands
 from nova.runtime.deadletters import DeadLetter
@@ -28,31 +26,18 @@ from nova.runtime.task_status import list_tasks
 from nova.schedule import SCHEDULE
 from nova.settings import Settings
 from nova.store import Keys
-from nova.terminal import console
-from tests.conftest import wait_until
+from tests.conftest import Invoke, wait_until
 from tests.integration.api.conftest import ApiProcess
 from tests.integration.runtime.letters import bury
 
 #: The answers of redis-py are typed for two protocols at once, which helps nobody here.
 Client = Any
-Invoke = Callable[..., str]
 
 
 @pytest.fixture
-def nova(client: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+def nova(command_line: Callable[..., Invoke]) -> Invoke:
     """Run a command and return what it prints; an error of Nova's is raised."""
-    for module in (fleet_commands, worker_commands):
-        monkeypatch.setattr(module, "get_settings", lambda: settings)
-    monkeypatch.setattr(console, "width", 200)
-
-    def invoke(*arguments: str) -> str:
-        result = CliRunner().invoke(app, arguments)
-        if isinstance(result.exception, NovaError):
-            raise result.exception
-        assert result.exit_code == 0, result.output
-        return result.output
-
-    return invoke
+    return command_line(fleet_commands, worker_commands, width=200)
 
 
 def publish(client: Client, *task_ids: str, queue: str = "trends", name: str = "nova.t") -> None:

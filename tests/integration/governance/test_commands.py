@@ -16,33 +16,19 @@ from nova.errors import (
     InputError,
     NotFoundError,
     NotificationError,
-    NovaError,
 )
 from nova.governance import commands
 from nova.governance.service import list_overrides, run_governance
 from nova.memory import Memory
 from nova.settings import Settings
-from nova.terminal import console
+from tests.conftest import Invoke
 from tests.integration.governance.servers import Hook
-
-Invoke = Callable[..., str]
 
 
 @pytest.fixture
-def nova(client: redis.Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+def nova(command_line: Callable[..., Invoke]) -> Invoke:
     """Run a command and return what it prints; an error of Nova's is raised."""
-    for module in (commands, domain_commands):
-        monkeypatch.setattr(module, "get_settings", lambda: settings)
-    monkeypatch.setattr(console, "width", 160)
-
-    def invoke(*arguments: str) -> str:
-        result = CliRunner().invoke(app, arguments)
-        if isinstance(result.exception, NovaError):
-            raise result.exception
-        assert result.exit_code == 0, result.output
-        return result.output
-
-    return invoke
+    return command_line(commands, domain_commands)
 
 
 @pytest.fixture
