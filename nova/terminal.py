@@ -24,3 +24,14 @@ def new_table(*headings: str, title: str | None = None) -> Table:
     for heading in headings:
         result.add_column(heading, overflow="fold")
     return result
+
+
+def new_list(*headings: str) -> Table:
+    """Return an empty table without frames, so that more fits into a line of 80 characters.
+
+    The first column is what people copy: it is never wrapped.
+    """
+    result = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for place, heading in enumerate(headings):
+        result.add_column(heading, overflow="fold", no_wrap=place == 0)
+    return result

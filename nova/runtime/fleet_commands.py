@@ -14,7 +14,7 @@ from nova.queues import QUEUES
 from nova.runtime.issued import TaskState
 from nova.settings import get_settings
 from nova.store import connect, redis_errors
-from nova.terminal import JsonOption, console, new_table, print_json
+from nova.terminal import JsonOption, console, new_list, new_table, print_json
 
 if TYPE_CHECKING:
     # At run time they bring Celery, which is a second of start-up for the other commands.
@@ -91,7 +91,7 @@ def queues(as_json: JsonOption = False) -> None:
         print_json({queue.name: queue.model_dump() for queue in found})
         return
     headings = ("waiting", "oldest", "held", "dead", "workers", "processes", "soft", "hard limit")
-    table = new_table("queue", *headings)
+    table = new_list("queue", *headings)
     for queue in found:
         table.add_row(
             queue.name,
@@ -122,8 +122,7 @@ def schedule(as_json: JsonOption = False) -> None:
 
 
 def _schedule_table(found: "ScheduleStatus") -> Table:
-    headings = ("entry", "cron", "queue", "last", "late", "next", "missed")
-    table = new_table(*headings)
+    table = new_list("entry", "cron", "queue", "last", "late", "next", "missed")
     for entry in found.entries:
         late = "-" if entry.lateness_seconds is None else f"{entry.lateness_seconds:.1f} s"
         overdue = f" [red]overdue {entry.overdue_seconds:,.0f} s[/red]"

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from rich.markup import escape
 
 from nova.domains import DOMAINS, Domain
 from nova.reports import BaseReport
@@ -145,7 +144,7 @@ def show_reports(reports: Iterable[tuple[Domain, BaseReport]]) -> None:
     """Print reports as `nova report show ID --limit 3` does."""
     for domain, report in reports:
         console.print()
-        console.rule(escape(f"{domain.name}: {report.headline}"), align="left")
+        console.rule(domain.name, align="left")
         domain.print_report(report, SHOWN)
 
 
