@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +34,27 @@ def wait_for(
     return time.monotonic() - begin
 
 
+@contextlib.contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Let Ctrl-C, SIGTERM and a hang-up wait until what is done here is done.
+
+    Interrupted between the start of a process and the note of its id, the harness would leave it
+    behind.
+    """
+    came: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda got, _: came.append(got))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for got in came:
+            signal.raise_signal(got)
+
+
 @dataclass
 class Program:
     """One process, the first of a process group of its own, whose output goes to a file."""
@@ -60,7 +81,7 @@ class Program:
     def start(self) -> "Program":
         """Start it, for the first time or again, and do not wait."""
         self.offset = self.log.stat().st_size if self.log.exists() else 0
-        with self.log.open("ab") as output:
+        with self.log.open("ab") as output, interrupts_wait():
             self.process = subprocess.Popen(
                 self.command,
                 cwd=ROOT,

@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import wait_until
 from tests.fault.harness import STOCK, Lab, Outcome, run
-from tests.fault.processes import ROOT, HarnessError
+from tests.fault.processes import ROOT, HarnessError, interrupts_wait
 
 
 @pytest.mark.parametrize(
@@ -96,6 +96,27 @@ def test_an_interrupted_run_leaves_no_process_and_no_file(
         assert process.wait(timeout=30) != 0
     assert [found for found in started if found.is_running()] == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_waits_until_a_process_is_known(number: signal.Signals) -> None:
+    """It comes then, and all that came in the meantime; afterwards they come at once again."""
+    before = signal.signal(number, signal.default_int_handler)
+    steps = []
+
+    def start() -> None:
+        with interrupts_wait():
+            signal.raise_signal(number)
+            steps.append("went on")
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            start()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+    finally:
+        signal.signal(number, before)
+    assert steps == ["went on"]
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
