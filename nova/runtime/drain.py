@@ -171,7 +171,9 @@ class Drain(threading.Thread):
         pool.close()  # or it would replace the processes that are killed
         for request in tuple(state.active_requests):
             logger.warning("task %s %s did not end in time, it goes back", request.name, request.id)
-            with contextlib.suppress(NotImplementedError):  # by pools without processes
+            # The pool `threads` cannot end what runs, and Celery would end the worker as broken.
+            # The task goes back below all the same; `_force` ends the process, threads and all.
+            with contextlib.suppress(NotImplementedError):
                 request.cancel(pool, signal="KILL", emit_retry=False)
         self._kill_children()
         self._holdings.give_back()

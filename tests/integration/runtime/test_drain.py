@@ -184,13 +184,18 @@ def test_the_solo_pool_finishes_its_task(fleet: Fleet) -> None:
     assert (fleet.ends(), fleet.held()) == ([1], [])
 
 
-def test_the_solo_pool_gives_back_a_task_that_does_not_end(fleet: Fleet) -> None:
-    worker = fleet.start("worker", "--pool=solo", concurrency=1, NOVA_DRAIN_SECONDS="1")
+@pytest.mark.parametrize("pool", ["solo", "threads"])
+def test_a_pool_without_processes_gives_back_a_task_that_does_not_end(
+    fleet: Fleet, pool: str
+) -> None:
+    """Nobody can end what runs in the main process; the process ends, and the task goes back."""
+    worker = fleet.start("worker", f"--pool={pool}", concurrency=1, NOVA_DRAIN_SECONDS="1")
     fleet.publish([1], LONG)
     fleet.wait_started([1])
     worker.send()
     assert worker.stops_within(15 + SOON), fleet.explain()
     assert (fleet.waiting(), fleet.held()) == (1, [])
+    assert "Unrecoverable error" not in fleet.explain()
 
 
 # --- When Redis is away

@@ -12,9 +12,12 @@ archive=$folder.tar.gz
 releases=$(dirname "$folder")
 umask 022
 
-# mktemp replaces the X. The dot keeps the folder out of the list of releases below.
-work=$(mktemp -d "$releases/.installing-XXXXXX")
+# Always the same name, so that what a power cut left goes with the next installation. The dot keeps
+# the folder out of the list of releases below.
+work=$releases/.installing
+rm -rf "$work"
 trap 'rm -rf "$work"' EXIT
+mkdir "$work"
 if ! echo "$sha256  $archive" | sha256sum --check --status; then
     rm -f "$archive"
     echo "install_release: $archive is damaged and was removed; run the playbook again" >&2
