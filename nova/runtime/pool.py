@@ -6,6 +6,7 @@ docs/decisions/0015-children-are-replaced-cheaply.md.
 """
 
 import gc
+import heapq
 import time
 from typing import Any
 
@@ -13,6 +14,8 @@ from billiard.pool import EX_OK, EX_RECYCLE
 from billiard.util import set_pdeathsig
 from celery import signals
 from celery.concurrency import asynpool, prefork
+from kombu.asynchronous import Hub
+from kombu.asynchronous.timer import Timer
 
 #: Seconds until a child that is to end looks again whether its last result was read.
 LOOK_SECONDS = 0.001
@@ -20,6 +23,8 @@ LOOK_SECONDS = 0.001
 GIVE_UP_SECONDS = 30.0
 #: Seconds for which the main process waits for a child that ends; it takes microseconds.
 EXIT_SECONDS = 1.0
+#: Seconds between two looks for timers that are no longer wanted.
+FORGET_SECONDS = 1.0
 
 
 class Worker(asynpool.Worker):  # type: ignore[misc]  # celery ships no types
@@ -42,6 +47,11 @@ class AsynPool(asynpool.AsynPool):  # type: ignore[misc]
 
     Worker = Worker
 
+    def register_with_event_loop(self, hub: Hub) -> None:
+        """Run the pool in the worker's event loop; asked for again after a lost connection."""
+        super().register_with_event_loop(hub)
+        hub.call_repeatedly(FORGET_SECONDS, forget_cancelled, hub.timer)
+
     def _event_process_exit(self, hub: Any, proc: Any) -> None:
         """A child has closed the pipe by which the main process notices its end.
 
@@ -51,6 +61,14 @@ class AsynPool(asynpool.AsynPool):  # type: ignore[misc]
         """
         proc.join(EXIT_SECONDS)
         super()._event_process_exit(hub, proc)
+
+    def process_flush_queues(self, proc: Any) -> None:
+        """Read what a child left in its pipe; nothing can follow once it has ended.
+
+        Celery waits 10 ms for more, each time, and does nothing else meanwhile.
+        """
+        if proc.exitcode is None or proc.outq._reader.poll(0):
+            super().process_flush_queues(proc)
 
     def on_partial_read(self, job: Any, proc: Any) -> None:
         """A child has ended that a task was sent to.
@@ -66,6 +84,18 @@ class AsynPool(asynpool.AsynPool):  # type: ignore[misc]
         super().on_partial_read(job, proc)
 
 
+def forget_cancelled(timer: Timer) -> None:
+    """Drop the entries of a timer that were cancelled.
+
+    Each task sets a timer for its time limit and cancels it when it ends. Cancelled timers stay in
+    the timer's heap until they would have been due: all tasks of an hour for a limit of an hour,
+    and the garbage collector looks at each before each fork.
+    """
+    entries = timer._queue
+    entries[:] = [scheduled for scheduled in entries if not scheduled.entry.cancelled]
+    heapq.heapify(entries)
+
+
 class TaskPool(prefork.TaskPool):  # type: ignore[misc]
     """Celery's prefork pool with the children above; `worker_pool` in the configuration."""
 
@@ -79,10 +109,16 @@ def _prepare_to_fork(sender: Any, **_: Any) -> None:
     """
     sender.app.backend  # noqa: B018  # made at first access
     set_pdeathsig(0)
+    _freeze()
+
+
+def _freeze(**_: Any) -> None:
+    """Keep the garbage collector off all that is there now and stays."""
     gc.collect()
     gc.freeze()
 
 
 def install() -> None:
-    """Prepare workers before they fork their first child."""
+    """Prepare workers before they fork their first child, and once more when they are complete."""
     signals.worker_init.connect(_prepare_to_fork, weak=False)
+    signals.worker_ready.connect(_freeze, weak=False)

@@ -1,5 +1,6 @@
 """The pool's children end as soon as they may, and not before."""
 
+import multiprocessing
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import billiard.pool
 import pytest
 from celery.concurrency import asynpool
+from kombu.asynchronous import Hub
+from kombu.asynchronous.timer import Timer
 
 from nova.runtime import pool
 
@@ -25,7 +28,12 @@ def test_billiard_still_asks_the_method_that_is_overridden() -> None:
 
 
 def test_celery_still_asks_the_methods_that_are_overridden() -> None:
-    for name in ("_event_process_exit", "on_partial_read"):
+    for name in (
+        "_event_process_exit",
+        "on_partial_read",
+        "process_flush_queues",
+        "register_with_event_loop",
+    ):
         assert name in vars(asynpool.AsynPool)
 
 
@@ -64,3 +72,43 @@ def test_a_child_gives_up_when_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(pool, "GIVE_UP_SECONDS", 0.0)
     assert child(SimpleNamespace(value=0))._ensure_messages_consumed(1) is False
     assert child(None)._ensure_messages_consumed(1) is False
+
+
+@pytest.mark.parametrize(
+    ("exitcode", "left", "read"),
+    [(0, False, False), (0, True, True), (None, False, True)],
+    ids=["ended, all is read", "ended, a result is left", "not ended"],
+)
+def test_the_pool_reads_what_an_ended_child_left_and_waits_for_nothing(
+    monkeypatch: pytest.MonkeyPatch, exitcode: int | None, left: bool, read: bool
+) -> None:
+    """Celery's own way of reading, which waits for more, is asked where something may come."""
+    asked = []
+    monkeypatch.setattr(asynpool.AsynPool, "process_flush_queues", lambda self, p: asked.append(p))
+    reader, writer = multiprocessing.Pipe(duplex=False)
+    if left:
+        writer.send("result")
+    proc = SimpleNamespace(exitcode=exitcode, outq=SimpleNamespace(_reader=reader))
+    object.__new__(pool.AsynPool).process_flush_queues(proc)
+    assert bool(asked) is read
+
+
+def test_timers_of_tasks_that_ended_are_forgotten_and_the_others_are_not() -> None:
+    timer, fired = Timer(), []
+    ended = [timer.call_after(3600, fired.append, (n,)) for n in range(100)]
+    late, early = (timer.call_after(seconds, fired.append, (seconds,)) for seconds in (0.02, 0.01))
+    for entry in ended:
+        entry.cancel()
+    pool.forget_cancelled(timer)
+    assert [scheduled.entry for scheduled in timer.queue] == [early, late]
+
+
+def test_the_pool_forgets_timers_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look is registered with the event loop, with the loop's own timer."""
+    monkeypatch.setattr(asynpool.AsynPool, "register_with_event_loop", lambda self, hub: None)
+    hub = Hub()
+    object.__new__(pool.AsynPool).register_with_event_loop(hub)
+    ended = hub.timer.call_after(3600, print)
+    ended.cancel()
+    hub.timer._queue[0].entry()
+    assert ended not in [scheduled.entry for scheduled in hub.timer.queue]
