@@ -60,7 +60,7 @@ def _redis() -> Iterator[redis.Redis]:
 @report.command("list", epilog="Example: nova report list --domain governance --limit 5")
 def list_(
     domain: DomainOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most reports to show.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Most reports of a domain.")] = 5,
     as_json: JsonOption = False,
 ) -> None:
     """List the reports of all domains, newest first."""

@@ -124,14 +124,17 @@ DOMAINS: Mapping[str, Domain] = {domain.name: domain for domain in _TABLE}
 def list_reports(
     client: redis.Redis, domains: Iterable[str], limit: int
 ) -> tuple[int, list[tuple[str, ListedReport]]]:
-    """Return how many reports these domains have, and the newest `limit`, each with its domain."""
+    """Return how many reports these domains have, and the newest of them, each with its domain.
+
+    At most `limit` of each domain: one that runs every hour hides none that runs every week.
+    """
     total, found = 0, []
     for name in domains:
         page = DOMAINS[name].store.list(client, limit=limit)
         total += page.total
         found += [(name, line) for line in page.reports]
     found.sort(key=lambda pair: pair[1].generated_at, reverse=True)
-    return total, found[:limit]
+    return total, found
 
 
 def find_report(

@@ -99,8 +99,7 @@ class PageCache:
     def free(self, ids: Iterable[str]) -> None:
         """Remove pages.
 
-        A page of some hundred kilobytes is freed beside the server's thread; 100 pages block
-        Redis for well under a millisecond.
+        Redis frees their bodies beside the thread that answers its clients.
         """
         ids = list(ids)
         if ids:
