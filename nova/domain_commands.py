@@ -1,7 +1,6 @@
 """The commands `nova report ...`, and what the commands `nova trigger DOMAIN` share."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import redis
@@ -14,7 +13,7 @@ from nova.errors import InputError, UnavailableError, UnconfirmedPublishError
 from nova.governance.models import Flag
 from nova.reports import LATEST, BaseReport
 from nova.settings import get_settings
-from nova.store import connect, redis_errors
+from nova.store import open_redis, redis_errors
 from nova.terminal import JsonOption, console, print_json
 
 report = typer.Typer(name="report", help="Read the reports of runs.", no_args_is_help=True)
@@ -50,13 +49,6 @@ TaskIdOption = Annotated[
 ]
 
 
-@contextmanager
-def _redis() -> Iterator[redis.Redis]:
-    settings = get_settings()
-    with redis_errors(settings), connect(settings) as client:
-        yield client
-
-
 @report.command("list", epilog="Example: nova report list --domain governance --limit 5")
 def list_(
     domain: DomainOption = None,
@@ -64,7 +56,7 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List the reports of all domains, newest first."""
-    with _redis() as client:
+    with open_redis(get_settings()) as client:
         total, found = list_reports(client, [domain] if domain else DOMAINS, limit)
     if as_json:
         lines = [{"domain": name, **line.model_dump(mode="json")} for name, line in found]
@@ -107,7 +99,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a report; `latest` is the newest of governance, unless a domain is named."""
-    with _redis() as client:
+    with open_redis(get_settings()) as client:
         found_in, found = find_report(client, report_id, domain)
         if flag is not None:
             if found_in.name != "governance":

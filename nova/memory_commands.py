@@ -12,7 +12,7 @@ from rich.markup import escape
 from nova.errors import InputError
 from nova.memory import Entry, Memory
 from nova.settings import get_settings
-from nova.store import connect, redis_errors
+from nova.store import open_redis
 from nova.terminal import JsonOption, console, new_table, print_json
 
 memory = typer.Typer(
@@ -26,7 +26,7 @@ KeyArgument = Annotated[str, typer.Argument(help="The entry's key.")]
 @contextmanager
 def _memory() -> Iterator[Memory]:
     settings = get_settings()
-    with redis_errors(settings), connect(settings) as client:
+    with open_redis(settings) as client:
         yield Memory(client)
 
 

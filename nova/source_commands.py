@@ -7,7 +7,7 @@ from rich.markup import escape
 
 from nova.settings import get_settings
 from nova.sources import Source, SourceFile, load_sources
-from nova.store import connect, redis_errors
+from nova.store import open_redis
 from nova.terminal import JsonOption, console, new_table, print_json
 
 sources = typer.Typer(
@@ -39,7 +39,7 @@ def check(as_json: JsonOption = False) -> None:
 
     settings = get_settings()
     found = load_sources(settings)
-    with redis_errors(settings), connect(settings) as client:
+    with open_redis(settings) as client:
         answers = [_answer(reading) for reading in read_sources(client, settings, found)]
     if as_json:
         print_json(answers)

@@ -343,3 +343,13 @@ def redis_errors(settings: Settings) -> Iterator[None]:
         raise UnavailableError(
             f"Redis at {where} does not answer: {error}; is it running, and is REDIS_URL right?"
         ) from error
+
+
+@contextmanager
+def open_redis(settings: Settings) -> Iterator[redis.Redis]:
+    """Connect for the length of a block, in which errors of Redis are errors for people.
+
+    See `connect` for how long a command may take, and `redis_errors` for what is raised.
+    """
+    with redis_errors(settings), connect(settings) as client:
+        yield client

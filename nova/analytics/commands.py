@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from datetime import date, datetime
 from typing import Annotated
 
-import redis
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -22,7 +21,7 @@ from nova.analytics.models import (
 )
 from nova.domain_commands import TaskIdOption, TimeoutOption, WaitOption, facts_table, run_now
 from nova.settings import get_settings
-from nova.store import connect, redis_errors
+from nova.store import open_redis, redis_errors
 from nova.terminal import JsonOption, console, new_table, print_json
 
 analytics = typer.Typer(
@@ -43,13 +42,6 @@ DayOption = Annotated[
         show_default=False,
     ),
 ]
-
-
-@contextmanager
-def _redis() -> Iterator[redis.Redis]:
-    settings = get_settings()
-    with redis_errors(settings), connect(settings) as client:
-        yield client
 
 
 def _date(day: datetime | None) -> date | None:
@@ -152,7 +144,7 @@ def leaderboard(
     """Show the channels with the highest values, and how their ranks changed."""
     from nova.analytics.reading import get_leaderboard
 
-    with _redis() as client:
+    with open_redis(get_settings()) as client:
         found = get_leaderboard(client, metric, period, _date(day), offset=offset, limit=limit)
     if as_json:
         print_json(found.model_dump(mode="json"))
@@ -175,7 +167,7 @@ def categories(
     """Show the categories of a span, most views first."""
     from nova.analytics.reading import get_categories
 
-    with _redis() as client:
+    with open_redis(get_settings()) as client:
         found = get_categories(client, period, _date(day))
     if as_json:
         print_json(found.model_dump(mode="json"))
@@ -195,7 +187,7 @@ def channel(
     """Show what a channel had on a day, in its week and month, and in all."""
     from nova.analytics.reading import get_channel
 
-    with _redis() as client:
+    with open_redis(get_settings()) as client:
         found = get_channel(client, name, _date(day))
     if as_json:
         print_json(found.model_dump(mode="json"))
@@ -238,7 +230,7 @@ def backfill(
     from nova.analytics.backfill import plan_backfill, run_backfill
     from nova.celery_app import app
 
-    with _redis() as client:
+    with open_redis(get_settings()) as client:
         plan = plan_backfill(client, first.date(), last.date())
     processed: list[date] = []
     try:

@@ -12,7 +12,7 @@ from nova.runtime.arguments import IsoDay
 from nova.runtime.ledger import Run
 from nova.runtime.task import NovaTask
 from nova.settings import get_settings
-from nova.store import connect, redis_errors
+from nova.store import open_redis
 
 
 @shared_task(  # type: ignore[untyped-decorator]  # celery ships no types
@@ -26,7 +26,7 @@ def process_daily_metrics_task(self: NovaTask, day: IsoDay | None = None) -> dic
     """
     settings = get_settings()
     wanted = None if day is None else date.fromisoformat(day)
-    with redis_errors(settings), connect(settings) as client:
+    with open_redis(settings) as client:
         run = Run(self, client)
 
         def commit(effects: Pipeline, report: AnalyticsReport) -> None:

@@ -2,12 +2,9 @@
 
 import getpass
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Annotated
 
-import redis
 import typer
 from rich.markup import escape
 from rich.table import Table
@@ -15,7 +12,7 @@ from rich.table import Table
 from nova.api.security import Role, TokenIssuer
 from nova.api.tokens import TokenRecord, list_tokens, record_token, revoke_token
 from nova.settings import get_settings
-from nova.store import connect, redis_errors
+from nova.store import open_redis
 from nova.terminal import JsonOption, console, print_json
 
 token = typer.Typer(name="token", help="Tokens for the API.", no_args_is_help=True)
@@ -35,13 +32,6 @@ def parse_duration(text: str) -> timedelta:
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
-@contextmanager
-def _redis() -> Iterator[redis.Redis]:
-    settings = get_settings()
-    with redis_errors(settings), connect(settings) as client:
-        yield client
-
-
 @token.command(epilog="Example: nova token create --role admin --ttl 8h --subject ann")
 def create(
     role: Annotated[Role, typer.Option(help="What the token's owner may do.")],
@@ -56,7 +46,7 @@ def create(
 ) -> None:
     """Print a new token on standard output, and nothing else; it is listed, without the token."""
     issued = TokenIssuer(get_settings()).issue(subject, role, ttl)
-    with _redis() as client:
+    with open_redis(get_settings()) as client:
         record_token(client, issued)
     if as_json:
         print_json(
@@ -73,7 +63,7 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List the tokens that have not expired, the one that lives longest first."""
-    with _redis() as client:
+    with open_redis(get_settings()) as client:
         page = list_tokens(client, offset, limit)
     if as_json:
         print_json(page.model_dump(mode="json"))
@@ -109,7 +99,7 @@ def revoke(
     as_json: JsonOption = False,
 ) -> None:
     """Revoke a token: no API host takes it from now on."""
-    with _redis() as client:
+    with open_redis(get_settings()) as client:
         revoked = revoke_token(client, token_id, by or getpass.getuser())
     if as_json:
         print_json(revoked.model_dump(mode="json"))

@@ -3,11 +3,9 @@
 import getpass
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-import redis
 import typer
 from pydantic import BaseModel
 from rich.markup import escape
@@ -25,7 +23,7 @@ from nova.governance.models import (
     VersionCheck,
 )
 from nova.settings import get_settings
-from nova.store import connect, redis_errors
+from nova.store import open_redis
 from nova.terminal import JsonOption, console, new_table, print_json
 
 override = typer.Typer(
@@ -53,13 +51,6 @@ NOT_WATCHED = (
 )
 
 ChannelArgument = Annotated[str, typer.Argument(help="The channel's id.")]
-
-
-@contextmanager
-def _redis() -> Iterator[redis.Redis]:
-    settings = get_settings()
-    with redis_errors(settings), connect(settings) as client:
-        yield client
 
 
 def _print_models(records: Sequence[BaseModel]) -> None:
@@ -187,7 +178,7 @@ def list_overrides_(as_json: JsonOption = False) -> None:
     """List the overrides."""
     from nova.governance.overrides import list_overrides
 
-    with _redis() as client:
+    with open_redis(get_settings()) as client:
         overrides = list_overrides(client)
     if as_json:
         _print_models(overrides)
@@ -219,7 +210,7 @@ def set_(
 
     if ignore == (force is not None):
         raise InputError("give either --ignore or --force FLAG")
-    with _redis() as client:
+    with open_redis(get_settings()) as client:
         found = set_override(
             client,
             channel,
@@ -239,7 +230,7 @@ def clear(channel: ChannelArgument) -> None:
     """Remove the override of a channel."""
     from nova.governance.overrides import clear_override
 
-    with _redis() as client:
+    with open_redis(get_settings()) as client:
         clear_override(client, channel)
     console.print(f"{escape(channel)}: no override any more, from the next run on")
 
@@ -311,7 +302,7 @@ def tools(as_json: JsonOption = False) -> None:
     from nova.governance.watch import load_watch
 
     watched = load_watch(get_settings())
-    with _redis() as client:
+    with open_redis(get_settings()) as client:
         found = run_checks(client, get_settings(), watched, datetime.now(UTC))
     if as_json:
         found_tools = [check.model_dump(mode="json") for check in found.tools]
@@ -345,7 +336,7 @@ def notify_test(
     if dry_run:
         message = shown(found, notice, key)
     else:
-        with _redis() as client:
+        with open_redis(get_settings()) as client:
             message = send(client, settings, found, notice, key)
     if as_json:
         sent = not dry_run
@@ -373,7 +364,7 @@ def status(as_json: JsonOption = False) -> None:
     """List the channels that runs with auto actions promoted or retired."""
     from nova.governance.overrides import list_statuses
 
-    with _redis() as client:
+    with open_redis(get_settings()) as client:
         statuses = list_statuses(client)
     if as_json:
         _print_models(statuses)
@@ -393,7 +384,7 @@ def reset(channel: ChannelArgument) -> None:
     """Take a channel's status away; a later run may give it one again."""
     from nova.governance.overrides import reset_status
 
-    with _redis() as client:
+    with open_redis(get_settings()) as client:
         reset_status(client, channel)
     console.print(f"{escape(channel)}: no status any more")
 

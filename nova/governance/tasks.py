@@ -13,7 +13,7 @@ from nova.governance.service import run_governance
 from nova.runtime.ledger import Run
 from nova.runtime.task import NovaTask
 from nova.settings import get_settings
-from nova.store import connect, redis_errors
+from nova.store import open_redis
 
 #: Seconds that a target may ask to be left alone for; who asks for more is asked after these.
 LONGEST_RETRY_AFTER_SECONDS = 3600.0
@@ -29,7 +29,7 @@ def run_governance_task(self: NovaTask, auto_actions: bool | None = None) -> dic
     policy. The result names the report; without any channel metrics there is none.
     """
     settings = get_settings()
-    with redis_errors(settings), connect(settings) as client:
+    with open_redis(settings) as client:
         run = Run(self, client)
 
         def commit(effects: Pipeline, report: Report, transaction: Pipeline) -> None:
@@ -66,7 +66,7 @@ def send_notification_task(
     with growing pauses; one that refuses ends the task.
     """
     settings = get_settings()
-    with redis_errors(settings), connect(settings) as client:
+    with open_redis(settings) as client:
         run = Run(self, client)
         try:
             sent = send_notification(client, settings, target, report_id, key=run.task_id)

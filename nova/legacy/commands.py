@@ -15,7 +15,7 @@ from nova.legacy.status import (
     read_status,
 )
 from nova.settings import get_settings
-from nova.store import connect, redis_errors
+from nova.store import open_redis
 from nova.terminal import JsonOption, console, new_table, print_json
 
 migration = typer.Typer(
@@ -47,7 +47,7 @@ def status(
     Exits with 0 when it is safe to go on, with 3 when it is not.
     """
     settings = get_settings()
-    with redis_errors(settings), connect(settings) as client:
+    with open_redis(settings) as client:
         found = read_status(client, settings, hours=hours, min_hours=min_hours)
     if as_json:
         print_json(found.model_dump(mode="json"))
@@ -66,7 +66,7 @@ def report(
 ) -> None:
     """Show the report of a loop that ran beside beat; those of beat: nova report show."""
     settings = get_settings()
-    with redis_errors(settings), connect(settings) as client:
+    with open_redis(settings) as client:
         domain, found = find_report(client, report_id)
     if as_json:
         print_json(found.model_dump(mode="json"))

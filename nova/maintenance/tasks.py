@@ -10,7 +10,7 @@ from nova.maintenance.service import clean, record
 from nova.runtime.ledger import Run
 from nova.runtime.task import NovaTask
 from nova.settings import get_settings
-from nova.store import Keys, connect, redis_errors
+from nova.store import Keys, open_redis
 
 
 @shared_task(  # type: ignore[untyped-decorator]  # celery ships no types
@@ -27,7 +27,7 @@ def memory_cleanup_task(
     nothing is removed, and the report says what would be.
     """
     settings = get_settings()
-    with redis_errors(settings), connect(settings) as client:
+    with open_redis(settings) as client:
         run = Run(self, client)
         report = clean(
             client,

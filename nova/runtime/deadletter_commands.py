@@ -1,7 +1,6 @@
 """The commands `nova deadletter ...`."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import redis
@@ -11,7 +10,7 @@ from rich.table import Table
 
 from nova.errors import InputError, NotFoundError
 from nova.settings import get_settings
-from nova.store import connect, redis_errors
+from nova.store import open_redis
 from nova.terminal import JsonOption, console, print_json
 
 if TYPE_CHECKING:
@@ -37,13 +36,6 @@ DryRunOption = Annotated[
 ]
 
 
-@contextmanager
-def _redis() -> Iterator[redis.Redis]:
-    settings = get_settings()
-    with redis_errors(settings), connect(settings) as client:
-        yield client
-
-
 @deadletter.command("list", epilog="Example: nova deadletter list --queue trends --limit 5")
 def list_(
     queue: QueueOption = None,
@@ -54,7 +46,7 @@ def list_(
     """List the dead letters, newest first."""
     from nova.runtime.deadletters import list_letters
 
-    with _redis() as client:
+    with open_redis(get_settings()) as client:
         page = list_letters(client, queue, limit, offset)
     if as_json:
         print_json(page.model_dump(mode="json"))
@@ -71,7 +63,7 @@ def show(letter_id: IdArgument, as_json: JsonOption = False) -> None:
     """Show a dead letter: its task, why and when it was given up, where it was started."""
     from nova.runtime.deadletters import find_letter
 
-    with _redis() as client:
+    with open_redis(get_settings()) as client:
         letter = find_letter(client, letter_id)
     if as_json:
         print_json(letter.model_dump(mode="json"))
@@ -106,7 +98,7 @@ def replay(
     """Put messages back into their queues; their tasks start anew, with a clean count."""
     from nova.runtime import deadletters
 
-    with _redis() as client:
+    with open_redis(get_settings()) as client:
         letters = _choose(client, ids or [], every, queue)
         if every:
             # Text that is no message would be back at once.
@@ -130,7 +122,7 @@ def drop(
     """Throw messages away; their tasks stay failed, and no copy of them runs again."""
     from nova.runtime import deadletters
 
-    with _redis() as client:
+    with open_redis(get_settings()) as client:
         letters = _choose(client, ids or [], every, queue)
         if not dry_run:
             _confirm("drop", letters, is_sure=yes or not every)

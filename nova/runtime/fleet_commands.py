@@ -1,11 +1,8 @@
 """The commands `nova status`, `queues`, `workers`, `schedule` and `nova task`."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
-import redis
 import typer
 from rich.markup import escape
 from rich.table import Table
@@ -13,7 +10,7 @@ from rich.table import Table
 from nova.queues import QUEUES
 from nova.runtime.issued import TaskState
 from nova.settings import get_settings
-from nova.store import connect, redis_errors
+from nova.store import open_redis
 from nova.terminal import JsonOption, console, new_list, new_table, print_json
 
 if TYPE_CHECKING:
@@ -28,13 +25,6 @@ task = typer.Typer(
 )
 
 
-@contextmanager
-def _redis() -> Iterator[redis.Redis]:
-    settings = get_settings()
-    with redis_errors(settings), connect(settings) as client:
-        yield client
-
-
 def _time(moment: datetime | None) -> str:
     return "-" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}"
 
@@ -46,7 +36,7 @@ def status(as_json: JsonOption = False) -> None:
     """Show the workers that are online, what waits and what was given up, and which beat leads."""
     from nova.runtime.fleet import read_fleet
 
-    with _redis() as client:
+    with open_redis(get_settings()) as client:
         fleet = read_fleet(client)
     if as_json:
         print_json(fleet.model_dump(mode="json"))
@@ -85,7 +75,7 @@ def queues(as_json: JsonOption = False) -> None:
     """Show each queue: what waits in it and how long, who serves it, and its time limits."""
     from nova.runtime.fleet import read_queues
 
-    with _redis() as client:
+    with open_redis(get_settings()) as client:
         found = read_queues(client)
     if as_json:
         print_json({queue.name: queue.model_dump() for queue in found})
@@ -111,7 +101,7 @@ def schedule(as_json: JsonOption = False) -> None:
     """Show each entry of the beat table: its last and next run, how late, and what it missed."""
     from nova.runtime.schedule_status import read_schedule
 
-    with _redis() as client:
+    with open_redis(get_settings()) as client:
         found = read_schedule(client)
     if as_json:
         print_json(found.model_dump(mode="json"))
@@ -160,7 +150,7 @@ def list_(
     from nova.runtime.task_status import list_tasks
 
     found: list[TaskLine] = []
-    with _redis() as client:
+    with open_redis(get_settings()) as client:
         page: TaskPage | None = None
         # With a filter a page may be empty, and yet have a next one.
         while page is None or (page.next is not None and len(found) < limit):
@@ -202,7 +192,7 @@ def show(
     """Show a task: where it is, who runs it, what it returned or why it failed."""
     from nova.runtime.task_status import find_task
 
-    with _redis() as client:
+    with open_redis(get_settings()) as client:
         found = find_task(client, task_id, get_settings().result_expires_hours)
     if as_json:
         print_json(found.model_dump(mode="json"))

@@ -7,7 +7,7 @@ declared dead changes nothing, and a run that is done is not started again. For 
     @shared_task(name="nova.trends.scan_task", bind=True, base=NovaTask)
     def scan_task(self):
         settings = get_settings()
-        with redis_errors(settings), connect(settings) as client:
+        with open_redis(settings) as client:
             run = Run(self, client)
             topics = find_topics(client)
             effects = run.effects()

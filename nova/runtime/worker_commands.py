@@ -13,7 +13,7 @@ from nova.queues import QUEUES
 from nova.runtime.drain import budget_seconds
 from nova.runtime.heartbeat import INTERVAL_SECONDS, WorkerHeartbeat, read_workers
 from nova.settings import get_settings
-from nova.store import Keys, connect, redis_errors
+from nova.store import Keys, open_redis
 from nova.terminal import JsonOption, console, new_table, print_json
 
 worker = typer.Typer(
@@ -42,7 +42,7 @@ class WorkerEntry(BaseModel):
 def list_workers(as_json: JsonOption = False) -> None:
     """Show the workers, what they do, and which are drained."""
     settings = get_settings()
-    with redis_errors(settings), connect(settings) as client:
+    with open_redis(settings) as client:
         entries = read_entries(client)
     if as_json:
         print_json([entry.model_dump() for entry in entries])
@@ -89,7 +89,7 @@ def drain(
 ) -> None:
     """Let a worker finish what runs and take nothing more, also after a restart of it."""
     settings = get_settings()
-    with redis_errors(settings), connect(settings) as client:
+    with open_redis(settings) as client:
         _check_known(client, name)
         client.sadd(Keys.DRAINED, name)
         entry = _find(client, name)
@@ -103,7 +103,7 @@ def drain(
 def resume(name: NameArgument, as_json: JsonOption = False) -> None:
     """Let a drained worker take tasks again; it does so within some seconds."""
     settings = get_settings()
-    with redis_errors(settings), connect(settings) as client:
+    with open_redis(settings) as client:
         _check_known(client, name)
         was_drained = client.srem(Keys.DRAINED, name)
         entry = _find(client, name)

@@ -10,7 +10,7 @@ from nova.runtime.arguments import IsoDay
 from nova.runtime.ledger import Run
 from nova.runtime.task import NovaTask
 from nova.settings import get_settings
-from nova.store import connect, redis_errors
+from nova.store import open_redis
 from nova.trends.listings import NAMESPACE
 from nova.trends.models import TrendReport
 from nova.trends.reports import STORE
@@ -28,7 +28,7 @@ def daily_trend_scan_task(self: NovaTask, day: IsoDay | None = None) -> dict[str
     """
     settings = get_settings()
     wanted = None if day is None else date.fromisoformat(day)
-    with redis_errors(settings), connect(settings) as client:
+    with open_redis(settings) as client:
         run = Run(self, client)
         scan = scan_trends(client, settings, run.task_id, now=datetime.now(UTC), day=wanted)
         effects = run.effects()

@@ -15,7 +15,7 @@ from nova.queues import QUEUES
 from nova.runtime.fleet import read_fleet
 from nova.runtime.fleet_commands import status as show_fleet
 from nova.settings import Settings, get_settings
-from nova.store import connect, redis_errors
+from nova.store import open_redis
 from nova.terminal import console, new_table
 from scripts.local.launchers import write_launchers
 from scripts.local.processes import (
@@ -81,7 +81,7 @@ def start(
     if flower:
         processes.append(flower_process(flower_port))
     refuse_other_workers(services, processes)
-    with redis_errors(settings), connect(settings) as client:
+    with open_redis(settings) as client:
         client.ping()
         services.start(processes)
     for line in write_launchers():
@@ -180,7 +180,7 @@ def check_health(
 ) -> None:
     """Send a health check through every queue, and print how long each took."""
     settings = get_settings()
-    with redis_errors(settings), connect(settings) as client:
+    with open_redis(settings) as client:
         begin = time.perf_counter()
         client.ping()
         typer.echo(f"Redis at {settings.redis_location} answers in {_milliseconds(begin)}")

@@ -94,7 +94,7 @@ def test_the_pool_reads_what_an_ended_child_left_and_waits_for_nothing(
 
 
 def test_timers_of_tasks_that_ended_are_forgotten_and_the_others_are_not() -> None:
-    timer, fired = Timer(), []
+    timer, fired = Timer(), list[float]()
     ended = [timer.call_after(3600, fired.append, (n,)) for n in range(100)]
     late, early = (timer.call_after(seconds, fired.append, (seconds,)) for seconds in (0.02, 0.01))
     for entry in ended:
