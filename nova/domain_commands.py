@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Annotated, Any
+from uuid import uuid4
 
 import redis
 import typer
@@ -9,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from nova.domains import DOMAINS, find_report, list_reports
-from nova.errors import InputError, UnavailableError, UnconfirmedPublishError
+from nova.errors import InputError, NovaError, UnavailableError, UnconfirmedPublishError
 from nova.governance.models import Flag
 from nova.reports import LATEST, BaseReport
 from nova.settings import get_settings
@@ -171,8 +172,9 @@ def run_now(
 
     Raises:
         InputError: an argument or the id is wrong.
+        ConflictError: something else was asked for under this id before.
         UnavailableError: Redis or, when waiting, the worker is away; the message says what to do.
-        NovaError: the task failed with it.
+        NovaError: the task failed with it, or was ended.
     """
     if task_id is not None and not 1 <= len(task_id) <= 200:
         raise InputError("--task-id takes 1 to 200 characters")
@@ -194,11 +196,15 @@ def run_now(
 def _publish(domain: str, arguments: Mapping[str, Any], task_id: str | None) -> Any:
     from nova.celery_app import app
 
+    # Kept with the id: other arguments under it are refused. Celery's own transport keeps nothing.
+    is_repeatable = "transport" not in get_settings().stock_parts
+    task_id = task_id or str(uuid4())
     try:
-        return DOMAINS[domain].publish(app, arguments, task_id)
+        return DOMAINS[domain].publish(app, arguments, task_id, is_repeatable=is_repeatable)
     except UnconfirmedPublishError as error:
-        repeat = f"nova trigger {domain} --task-id {error.task_id}"
-        raise UnavailableError(f"{error}: {repeat}") from error
+        raise UnavailableError(
+            f"{error}: add --task-id {error.task_id} to this command, and change nothing else of it"
+        ) from error
 
 
 def _result(task: Any, domain: str, timeout_seconds: float) -> dict[str, Any]:
@@ -212,4 +218,11 @@ def _result(task: Any, domain: str, timeout_seconds: float) -> dict[str, Any]:
             f"task {task.id} has not ended after {timeout_seconds:.0f} s; it stays queued and "
             f"will run; is a {domain} worker online? see: nova status"
         ) from None
+    except NovaError:
+        raise
+    except Exception as error:  # what ended the task, such as a time limit: in another process
+        raise NovaError(
+            f"task {task.id} ended with {type(error).__name__}: {error}; "
+            f"see: nova task show {task.id}"
+        ) from error
     return result

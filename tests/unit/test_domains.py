@@ -1,15 +1,17 @@
 """What the API and the command line do with any domain of the table, shown with one more."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import redis
 from celery import Celery
+from celery.exceptions import SoftTimeLimitExceeded, TaskRevokedError
 from typer.testing import CliRunner
 
 from nova import domain_commands
@@ -18,6 +20,7 @@ from nova.domains import DOMAINS, Domain, find_report, list_reports
 from nova.errors import (
     InputError,
     NotFoundError,
+    NovaError,
     UnavailableError,
     UnconfirmedPublishError,
 )
@@ -171,15 +174,64 @@ def test_without_reports_the_list_says_how_to_get_one(nova: Invoke) -> None:
 class Unconfirmed(Celery):  # type: ignore[misc]  # celery ships no types
     """An app whose Redis never confirms."""
 
-    def send_task(self, *_: object, **__: object) -> None:
+    def send_task(self, *_: object, task_id: str, **__: object) -> None:
         """Publish, perhaps."""
-        raise UnconfirmedPublishError("id-7", "no replica")
+        raise UnconfirmedPublishError(task_id, "no replica")
 
 
-def test_a_trigger_that_is_not_confirmed_says_how_to_repeat_it(
+def run_toys(arguments: dict[str, object], task_id: str | None = None, wait: bool = False) -> None:
+    """Trigger the domain of toys, as its command would."""
+    domain_commands.run_now("toys", arguments, wait=wait, timeout=1, task_id=task_id, as_json=False)
+
+
+@pytest.mark.usefixtures("nova")
+def test_a_trigger_that_is_not_confirmed_says_how_to_repeat_it_with_its_arguments(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """A command made up from the id alone would run a dry run for real."""
     module = SimpleNamespace(app=Unconfirmed(set_as_current=False))
     monkeypatch.setitem(sys.modules, "nova.celery_app", module)
-    with pytest.raises(UnavailableError, match=r"nova trigger toys --task-id id-7$"):
-        domain_commands.run_now("toys", {}, wait=False, timeout=1, task_id=None, as_json=False)
+    with pytest.raises(UnavailableError, match=r"add --task-id id-7 to this command, and change"):
+        run_toys({"dry_run": True}, task_id="id-7")
+    with pytest.raises(UnavailableError) as caught:
+        run_toys({"dry_run": True})
+    assert "nova trigger toys" not in str(caught.value)
+    assert re.search(r"add --task-id [0-9a-f-]{36} to", str(caught.value))
+
+
+class Sent(Celery):  # type: ignore[misc]
+    """An app that keeps what was published, the end of which is an error."""
+
+    ends_with: Exception = RuntimeError("stuck\n")
+
+    def send_task(self, name: str, *, task_id: str, **options: Any) -> Any:
+        """Publish."""
+        self.sent = {"name": name, "task_id": task_id, **options}
+        return SimpleNamespace(id=task_id, get=self.get)
+
+    def get(self, timeout: float) -> None:
+        """Wait for the result."""
+        raise self.ends_with
+
+
+@pytest.mark.usefixtures("nova")
+def test_a_trigger_keeps_what_it_asked_for_with_its_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that other arguments under the same id are refused; see publish.lua."""
+    sender = Sent(set_as_current=False)
+    monkeypatch.setitem(sys.modules, "nova.celery_app", SimpleNamespace(app=sender))
+    run_toys({"dry_run": True}, task_id="id-8")
+    asked = sender.sent["headers"]
+    run_toys({"dry_run": False}, task_id="id-8")
+    assert asked != sender.sent["headers"]
+
+
+@pytest.mark.usefixtures("nova")
+@pytest.mark.parametrize("end", [SoftTimeLimitExceeded(), TaskRevokedError("revoked")])
+def test_a_run_that_was_ended_is_one_line_for_who_waits(
+    monkeypatch: pytest.MonkeyPatch, end: Exception
+) -> None:
+    sender = Sent(set_as_current=False)
+    sender.ends_with = end
+    monkeypatch.setitem(sys.modules, "nova.celery_app", SimpleNamespace(app=sender))
+    with pytest.raises(NovaError, match=rf"task id-9 ended with {type(end).__name__}: .*task show"):
+        run_toys({}, task_id="id-9", wait=True)
