@@ -53,6 +53,8 @@ def parse_text(text: str, model: type[SectionT], *, what: str, name: str) -> Sec
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{what} {name}: {_where(error)}") from None
+    except (ValueError, RecursionError) as error:  # a date such as 2020-02-30; no end of brackets
+        raise ConfigurationError(f"{what} {name}: is not YAML: {error}") from None
     if not isinstance(content, dict):
         raise ConfigurationError(f"{what} {name}: must be a mapping of fields to values")
     try:

@@ -4,6 +4,7 @@ It may arrive twice - who sends again does not know whether the first attempt ar
 carries the same key: the header Idempotency-Key, or the Message-ID of the mail.
 """
 
+import logging
 import smtplib
 import ssl
 
@@ -16,6 +17,8 @@ from nova.fetching.hosts import host_of, parse_url
 from nova.governance.notices import Notice, mail_of, slack_body
 from nova.governance.watch import MailTarget, NotifyTarget, WebhookTarget
 from nova.settings import Settings, read_credential
+
+logger = logging.getLogger(__name__)
 
 #: Longest answer of a mail server that a message repeats, in characters.
 LONGEST_ANSWER = 200
@@ -95,15 +98,27 @@ def _url(target: WebhookTarget) -> str:
 def _send_mail(target: MailTarget, notice: Notice, key: str) -> str:
     password = _password(target)
     try:
-        with _server(target) as server:
+        server = _server(target)
+        try:
             if target.username is not None:
                 server.login(target.username, password)
             refused = server.send_message(mail_of(notice, target, key))
+        finally:
+            _leave(server)
     except (OSError, smtplib.SMTPException) as error:
         raise _mail_error(target, error) from None
     sent = f"sent to {len(target.recipients) - len(refused)} of {len(target.recipients)} recipients"
     # Not again: those who have it would get it twice.
     return f"{sent}; the server refused {', '.join(sorted(refused))}" if refused else sent
+
+
+def _leave(server: smtplib.SMTP) -> None:
+    """Say good-bye. How the server takes it says nothing of the mail, which it has or has not."""
+    try:
+        server.quit()
+    except (OSError, smtplib.SMTPException) as error:
+        logger.debug("the mail server did not say good-bye: %s", _one_line(str(error)))
+        server.close()
 
 
 def _server(target: MailTarget) -> smtplib.SMTP:

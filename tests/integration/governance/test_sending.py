@@ -246,6 +246,11 @@ def test_a_mail_server_without_starttls_gets_no_password(mail: MailServer, send:
         ({"RCPT": "550 unknown"}, NotificationError, "refuses all recipients: 550 unknown"),
         ({"DATA": "452 full"}, TargetAwayError, "refuses: 452 full"),
         ({"DATA": "554 spam"}, NotificationError, "refuses: 554 spam"),
+        (
+            {"RCPT": "550 unknown", "QUIT": "421 closing"},
+            NotificationError,
+            "refuses all recipients: 550 unknown",
+        ),
     ],
 )
 def test_a_mail_server_that_asks_to_come_back_is_tried_again_and_one_that_refuses_is_not(
@@ -258,6 +263,15 @@ def test_a_mail_server_that_asks_to_come_back_is_tried_again_and_one_that_refuse
     mail.replies = replies
     with pytest.raises(error, match=f"the mail server {reason}$"):
         send(mailbox(mail))
+
+
+@pytest.mark.parametrize("answer", ["421 closing", "500 what"])
+def test_a_mail_that_was_taken_is_not_sent_again_for_a_bad_good_bye(
+    mail: MailServer, send: Send, answer: str
+) -> None:
+    mail.replies = {"QUIT": answer}
+    assert send(mailbox(mail)) == "sent to 2 of 2 recipients"
+    assert len(mail.mails) == 1
 
 
 def test_a_refused_login_is_final_and_says_nothing_of_what_was_given(

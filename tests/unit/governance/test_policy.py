@@ -106,6 +106,14 @@ def test_broken_yaml_names_line_and_column() -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["window_days: 2020-02-30\n", "window_days: " + "[" * 5000])
+def test_a_date_that_is_none_and_endless_brackets_are_one_line(text: str) -> None:
+    """YAML's own reader has other errors for these."""
+    with pytest.raises(ConfigurationError, match=r"policy\.yml: is not YAML: ") as caught:
+        parse_policy(text, "policy.yml")
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("text", ["", "- 1\n", "28\n"])
 def test_a_file_that_is_no_mapping_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="must be a mapping"):
