@@ -1,5 +1,6 @@
 """`nova ingest`."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,7 +73,8 @@ def ingest(
 def _progress_bar(file: Path) -> Iterator[tuple[BytesDone | None, DaysDone | None]]:
     """Show on a terminal how far reading and storing are; nothing elsewhere."""
     errors = Console(stderr=True)
-    if not errors.is_terminal or not file.is_file():
+    # Unlike Path.is_file, this is no error of its own for a folder that one may not enter.
+    if not errors.is_terminal or not os.path.isfile(file):  # noqa: PTH113
         yield None, None
         return
     bytes_read = DownloadColumn()

@@ -20,7 +20,7 @@ class Source:
     """A file to read, and how far it was read.
 
     Raises:
-        InputError: it cannot be opened, or is empty.
+        InputError: it cannot be opened or read, is no file, or is empty.
     """
 
     def __init__(self, path: Path, name: str) -> None:
@@ -30,7 +30,10 @@ class Source:
             # Closed by __exit__: a Source is its own context manager.
             self.binary: BinaryIO = path.open("rb", buffering=BUFFER_BYTES)
         except OSError as error:
-            raise InputError(f"cannot read {name}: {error.strerror}") from None
+            raise self._unreadable(error) from None
+        if not self.binary.seekable():
+            self.binary.close()
+            raise InputError(f"cannot read {name}: it is read twice, and a pipe is not; save it")
 
     def __enter__(self) -> Self:
         return self
@@ -42,6 +45,8 @@ class Source:
         trace: TracebackType | None,
     ) -> None:
         self.binary.close()
+        if isinstance(error, OSError):  # of the disk: nothing else in here says it so
+            raise self._unreadable(error) from error
 
     @property
     def position(self) -> int:
@@ -115,6 +120,9 @@ class Source:
         finally:
             # The wrapper would close the file, which is read again.
             text.detach()
+
+    def _unreadable(self, error: OSError) -> InputError:
+        return InputError(f"cannot read {self.name}: {error.strerror}")
 
     def _too_long(self, line: int) -> InputError:
         return InputError(

@@ -96,6 +96,20 @@ def test_progress_is_shown_on_a_terminal_only(
     assert json.loads(done.stdout)["channels_new"] == 2
 
 
+def test_a_file_that_cannot_be_looked_at_is_one_line_on_a_terminal_too(
+    environment: dict[str, str],
+) -> None:
+    """As one in a folder that one may not enter; a name that is too long is so for root, too."""
+    controller, terminal = pty.openpty()
+    with os.fdopen(terminal, "wb"):
+        done = run(environment, "x" * 300, errors=terminal)
+    assert done.returncode == 1
+    said = os.read(controller, 4096).decode()
+    os.close(controller)
+    assert said.strip().endswith("File name too long")
+    assert said.count("\n") == 1
+
+
 def test_a_killed_process_leaves_no_file(environment: dict[str, str], tmp_path: Path) -> None:
     """The scratch table is on disk, already deleted: kill -9 leaves nothing in TMPDIR."""
     folder = tmp_path / "temporary"

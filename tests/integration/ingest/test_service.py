@@ -1,5 +1,6 @@
 """A file is stored whole, once, and day by day."""
 
+import os
 from datetime import date
 from math import isnan
 from pathlib import Path
@@ -97,6 +98,22 @@ def test_a_file_that_cannot_be_read_is_one_line(
         ingest_file(tmp_path / "nowhere", settings, client)
     with pytest.raises(InputError, match="cannot read the upload: Is a directory"):
         ingest_file(tmp_path, settings, client, name="the upload")
+
+
+def test_a_file_that_fails_while_it_is_read_is_one_line(
+    client: redis.Redis, settings: Settings
+) -> None:
+    """The first page of a process's memory cannot be read, as little as a bad block of a disk."""
+    with pytest.raises(InputError, match="cannot read /proc/self/mem: Input/output error"):
+        ingest_file(Path("/proc/self/mem"), settings, client)
+
+
+def test_a_pipe_is_refused_in_one_line(client: redis.Redis, settings: Settings) -> None:
+    reader, writer = os.pipe()
+    os.close(writer)
+    with pytest.raises(InputError, match=f"cannot read /dev/fd/{reader}: it is read twice"):
+        ingest_file(Path(f"/dev/fd/{reader}"), settings, client)
+    os.close(reader)
 
 
 def test_a_dry_run_tells_what_would_change(
