@@ -2,7 +2,7 @@
 
 A setting comes from its environment variable; a secret may instead come from a credential
 file, `$CREDENTIALS_DIRECTORY/<variable name in lower case>`, as systemd's LoadCredential
-provides it. The environment wins where both are there.
+provides it. The environment wins where both are there. A variable that is empty counts as not set.
 """
 
 import csv
@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from nova.errors import ConfigurationError
 
@@ -42,7 +42,9 @@ SENTINEL_PORT = 26379
 class Settings(BaseSettings):
     """Nova's settings, read once when a process starts."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
+    )
 
     redis_url: str = Field(
         alias="REDIS_URL",
@@ -328,6 +330,24 @@ class Settings(BaseSettings):
             raise ValueError("must end with the number of a database, such as /0")
         return value
 
+    @field_validator("redis_url")
+    @classmethod
+    def _known_redis_options(cls, value: str) -> str:
+        """Let redis-py read what stands behind the question mark."""
+        import redis
+
+        parts = urlsplit(value)
+        scheme = "redis" if parts.scheme == "sentinel" else parts.scheme
+        host = parts.netloc.rpartition(",")[2]
+        url = _url(parts._replace(scheme=scheme, netloc=host))
+        try:
+            redis.ConnectionPool.from_url(url).make_connection()  # connects at its first command
+        except (TypeError, ValueError):
+            raise ValueError(
+                "has an option behind its ? that redis-py does not know, or cannot read"
+            ) from None
+        return value
+
     @field_validator("stock_parts", mode="before")
     @classmethod
     def _comma_list(cls, value: Any) -> Any:
@@ -468,6 +488,8 @@ def load_settings() -> Settings:
         return Settings(_secrets_dir=secrets_dir)  # type: ignore[call-arg]
     except ValidationError as error:
         raise ConfigurationError(_explain(error)) from None
+    except (SettingsError, UnicodeDecodeError, OSError) as error:
+        raise ConfigurationError(f"cannot read the credentials in {folder}: {error}") from None
 
 
 def read_credential(name: str) -> SecretStr:

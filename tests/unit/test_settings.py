@@ -45,6 +45,34 @@ def test_a_secret_may_come_from_a_credential_file(
     assert settings.redis_password.get_secret_value() == "from-file"
 
 
+def test_a_credential_file_that_is_no_text_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "jwt_secret_key").write_bytes(b"\xff\xfe")
+    monkeypatch.setenv("REDIS_URL", "redis://db/0")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    with pytest.raises(ConfigurationError, match=f'credentials in {tmp_path}.*"jwt_secret_key"'):
+        load_settings()
+
+
+def test_an_empty_variable_is_one_that_is_not_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its default counts, and a credential file beside it."""
+    (tmp_path / "jwt_secret_key").write_text("k" * 32)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("REDIS_URL", "redis://db/0")
+    for name in ("JWT_SECRET_KEY", "NOVA_LOG_DIR", "NOVA_METRIC_RETENTION_DAYS", "NOVA_API_PORT"):
+        monkeypatch.setenv(name, "")
+    settings = load_settings()
+    assert settings.require_jwt_secret() == "k" * 32
+    assert (settings.log_dir, settings.metric_retention_days) == (None, None)
+    assert settings.api_port == 8000
+    monkeypatch.setenv("REDIS_URL", "")
+    with pytest.raises(ConfigurationError, match="REDIS_URL is not set"):
+        load_settings()
+
+
 def test_the_environment_wins_over_a_credential_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -122,6 +150,10 @@ def test_log_levels_are_taken_in_any_case_and_as_numbers(
         ("sentinel://s1,,s3/0", "needs HOST or HOST:PORT"),
         ("redis://db/zero", "number of a database"),
         ("unix://", "must name the socket"),
+        ("redis://db/0?db=zero", "option behind its"),
+        ("redis://db/0?colour=red", "option behind its"),
+        ("unix:///run/redis.sock?db=zero", "option behind its"),
+        ("sentinel://s1,s2/0?db=zero", "option behind its"),
     ],
 )
 def test_a_wrong_redis_url_is_refused_with_what_is_wrong(
