@@ -129,34 +129,66 @@ def list_channels(
     Raises:
         NotFoundError: there is no such report.
     """
-    report_id = get_report(client, report_id).id
-    if flag is None or flag == Flag.NONE:
-        return _list_by_score(client, report_id, flag, offset, limit)
-    verdicts = [verdict for verdict in _read_flagged(client, report_id) if verdict.flag == flag]
+    report = get_report(client, report_id)
+    if flag is None:
+        return _list_all(client, report, offset, limit)
+    noted = _read_noted(client, report.id)
+    if flag == Flag.NONE:
+        return _list_unflagged(client, report.id, noted, offset, limit)
+    verdicts = [verdict for verdict in noted if verdict.flag == flag]
     sign = -1 if flag == Flag.PROMOTE else 1
     verdicts.sort(key=lambda v: (v.score is None, sign * (v.score or 0.0), v.channel))
     return VerdictPage(total=len(verdicts), channels=verdicts[offset : offset + limit])
 
 
-def _list_by_score(
-    client: redis.Redis, report_id: str, flag: Flag | None, offset: int, limit: int
+def _list_all(client: redis.Redis, report: Report, offset: int, limit: int) -> VerdictPage:
+    """Return a page of all channels. Only the page is read, of however many there are."""
+    judged = client.zcard(Keys.governance_scores(report.id))
+    # Only an override notes a channel that was not judged.
+    overridden = _read_noted(client, report.id, [o.channel for o in report.overrides])
+    unjudged = sorted(v.channel for v in overridden if v.score is None)
+    scores = _read_scores(client, report.id, offset, limit)
+    begin = max(0, offset - judged)
+    channels = [*scores, *unjudged[begin : begin + limit - len(scores)]]
+    noted = {verdict.channel: verdict for verdict in _read_noted(client, report.id, channels)}
+    page = [noted.get(c) or Verdict(channel=c, score=scores[c], flag=Flag.NONE) for c in channels]
+    return VerdictPage(total=judged + len(unjudged), channels=page)
+
+
+def _list_unflagged(
+    client: redis.Redis, report_id: str, noted: list[Verdict], offset: int, limit: int
 ) -> VerdictPage:
-    noted = {verdict.channel: verdict for verdict in _read_flagged(client, report_id)}
-    pairs = cast(
-        list[tuple[bytes, float]],
-        client.zrevrange(Keys.governance_scores(report_id), 0, -1, withscores=True),
-    )
-    scores = {member.decode(): score for member, score in pairs}
-    channels = [*scores, *sorted(noted.keys() - scores.keys())]
-    if flag == Flag.NONE:
-        channels = [c for c in channels if c not in noted or noted[c].flag is Flag.NONE]
+    flagged = {v.channel for v in noted if v.flag is not Flag.NONE and v.score is not None}
+    known = {v.channel: v for v in noted if v.flag is Flag.NONE}
+    total = client.zcard(Keys.governance_scores(report_id)) - len(flagged)
+    # So many of the best that the page is among them, even if all that have a flag are, too.
+    scores = _read_scores(client, report_id, 0, offset + limit + len(flagged))
+    unjudged = sorted(c for c, verdict in known.items() if verdict.score is None)
+    channels = [*(c for c in scores if c not in flagged), *unjudged]
     page = [
-        noted.get(c) or Verdict(channel=c, score=scores[c], flag=Flag.NONE)
+        known.get(c) or Verdict(channel=c, score=scores[c], flag=Flag.NONE)
         for c in channels[offset : offset + limit]
     ]
-    return VerdictPage(total=len(channels), channels=page)
+    return VerdictPage(total=total + len(unjudged), channels=page)
 
 
-def _read_flagged(client: redis.Redis, report_id: str) -> list[Verdict]:
-    stored = cast(list[bytes], client.hvals(Keys.governance_flags(report_id)))
-    return [Verdict.model_validate_json(text) for text in stored]
+def _read_scores(client: redis.Redis, report_id: str, offset: int, limit: int) -> dict[str, float]:
+    """Return channels and scores, the best first."""
+    key = Keys.governance_scores(report_id)
+    pairs = cast(
+        list[tuple[bytes, float]],
+        client.zrevrange(key, offset, offset + limit - 1, withscores=True),
+    )
+    return {member.decode(): score for member, score in pairs}
+
+
+def _read_noted(
+    client: redis.Redis, report_id: str, channels: list[str] | None = None
+) -> list[Verdict]:
+    """Return what is noted of these channels, or of all: a flag, a force, or top and bottom."""
+    key = Keys.governance_flags(report_id)
+    if channels is None:
+        stored: list[Any] = client.hvals(key)
+    else:
+        stored = client.hmget(key, channels) if channels else []
+    return [Verdict.model_validate_json(text) for text in stored if text is not None]

@@ -430,3 +430,26 @@ def test_a_record_of_an_older_release_with_fewer_metrics_is_judged(
     assert record is not None
     client.hset(day, fleet[0], record[:8])
     assert run(client, settings).top[0].channel == fleet[0]
+
+
+@pytest.mark.parametrize("flag", [None, *Flag])
+def test_the_pages_of_a_list_are_the_list(
+    client: redis.Redis,
+    settings: Settings,
+    fleet: list[str],
+    store_day: Store,
+    flag: Flag | None,
+) -> None:
+    """Whatever an operator forced: on a channel in the middle, and on two that were not judged."""
+    store_day(0, {"newcomer": {"views": 5.0}, "guest": {"views": 5.0}})
+    forced = {fleet[9]: Flag.NONE, "newcomer": Flag.WATCH, "guest": Flag.NONE}
+    for channel, wanted in forced.items():
+        set_override(client, channel, "force", flag=wanted, reason="new", by="ann")
+    run(client, settings)
+    whole = list_channels(client, "run", flag, limit=100)
+    pages = [list_channels(client, "run", flag, offset, 3) for offset in range(0, 36, 3)]
+    assert [verdict for page in pages for verdict in page.channels] == whole.channels
+    assert {page.total for page in pages} == {whole.total} == {len(whole.channels)}
+    if flag is None:
+        everyone = [verdict.channel for verdict in whole.channels]
+        assert everyone == [*fleet, "guest", "newcomer"]
