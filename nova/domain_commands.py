@@ -15,7 +15,7 @@ from nova.governance.models import Flag
 from nova.reports import LATEST, BaseReport
 from nova.settings import get_settings
 from nova.store import open_redis, redis_errors
-from nova.terminal import JsonOption, console, print_json
+from nova.terminal import JsonOption, console, new_list, print_json
 
 report = typer.Typer(name="report", help="Read the reports of runs.", no_args_is_help=True)
 trigger = typer.Typer(name="trigger", help="Run a scheduled task now.", no_args_is_help=True)
@@ -66,11 +66,7 @@ def list_(
     if not found:
         console.print(f"There is no report yet. Run: nova trigger {domain or 'governance'}")
         return
-    # Without frames: an id fits into a line of 80 characters, to be copied.
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for heading in ("report", "generated (UTC)"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("found")
+    table = new_list("report", "generated (UTC)", "found", unwrapped=2)
     for name, line in found:
         generated = f"{line.generated_at:%Y-%m-%d %H:%M}"
         table.add_row(escape(line.id), generated, escape(f"{name}: {line.headline}"))

@@ -167,3 +167,8 @@ class ReportStore(Generic[R_co]):
                 f"there is no {self.domain} report yet; run: nova trigger {self.domain}"
             )
         raise NotFoundError(f"there is no {self.domain} report {report_id}; see: nova report list")
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, such as `1 channel` or `2,000 channels`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

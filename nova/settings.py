@@ -6,6 +6,7 @@ provides it. The environment wins where both are there. A variable that is empty
 """
 
 import csv
+import getpass
 import os
 import re
 from functools import lru_cache
@@ -538,6 +539,14 @@ def _explain(error: ValidationError) -> str:
 def _description(alias: str) -> str:
     fields = Settings.model_fields.values()
     return next((f.description or "" for f in fields if f.alias == alias), "").rstrip(".")
+
+
+def present_user() -> str:
+    """Return the name of whoever runs this process, behind sudo too; a number if there is none."""
+    try:
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 @lru_cache

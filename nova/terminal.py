@@ -26,12 +26,13 @@ def new_table(*headings: str, title: str | None = None) -> Table:
     return result
 
 
-def new_list(*headings: str) -> Table:
+def new_list(*headings: str, unwrapped: int = 1, gap: int = 2) -> Table:
     """Return an empty table without frames, so that more fits into a line of 80 characters.
 
-    The first column is what people copy: it is never wrapped.
+    The first `unwrapped` columns are never wrapped: an id is there to be copied. Between columns
+    are `gap` blanks.
     """
-    result = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    result = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False)
     for place, heading in enumerate(headings):
-        result.add_column(heading, overflow="fold", no_wrap=place == 0)
+        result.add_column(heading, overflow="fold", no_wrap=place < unwrapped)
     return result

@@ -1,19 +1,17 @@
 """The commands `nova api` and `nova token`."""
 
-import getpass
 import re
 from datetime import timedelta
 from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from nova.api.security import Role, TokenIssuer
 from nova.api.tokens import TokenRecord, list_tokens, record_token, revoke_token
-from nova.settings import get_settings
+from nova.settings import get_settings, present_user
 from nova.store import open_redis
-from nova.terminal import JsonOption, console, print_json
+from nova.terminal import JsonOption, console, new_list, print_json
 
 token = typer.Typer(name="token", help="Tokens for the API.", no_args_is_help=True)
 
@@ -71,11 +69,7 @@ def list_(
     if not page.total:
         console.print("There is no token. Make one: nova token create --role viewer")
         return
-    # Without frames: an id fits into a line of 80 characters, to be copied.
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column("token", no_wrap=True)
-    for heading in ("subject", "role", "expires (UTC)"):
-        table.add_column(heading, overflow="fold")
+    table = new_list("token", "subject", "role", "expires (UTC)")
     for found in page.tokens:
         end = f"{found.expires_at:%Y-%m-%d %H:%M}"
         table.add_row(
@@ -100,7 +94,7 @@ def revoke(
 ) -> None:
     """Revoke a token: no API host takes it from now on."""
     with open_redis(get_settings()) as client:
-        revoked = revoke_token(client, token_id, by or getpass.getuser())
+        revoked = revoke_token(client, token_id, by or present_user())
     if as_json:
         print_json(revoked.model_dump(mode="json"))
     else:

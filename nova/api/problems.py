@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -131,15 +132,20 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_unknown_error)
 
 
+def _sent_path(request: Request) -> str:
+    """Return the path as it was sent: decoded it may hold the end of a line, and forge the next."""
+    return quote(request.url.path)
+
+
 def _on_nova_error(request: Request, error: Exception) -> Response:
     kind = next(KINDS[cls] for cls in type(error).__mro__ if cls in KINDS)
     if kind.status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return problem_response(request, kind, str(error))
     if kind.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        logger.warning("%s %s: %s", request.method, request.url.path, error)
+        logger.warning("%s %s: %s", request.method, _sent_path(request), error)
         task_id = error.task_id if isinstance(error, UnconfirmedPublishError) else None
         return problem_response(request, kind, str(error), task_id=task_id)
-    logger.error("%s %s: %s", request.method, request.url.path, error)
+    logger.error("%s %s: %s", request.method, _sent_path(request), error)
     # The message is for whoever runs Nova, not for whoever calls it.
     return problem_response(request, kind, "Nova cannot answer; its log says why.")
 
@@ -182,7 +188,7 @@ def _on_invalid_request(request: Request, error: Exception) -> Response:
 
 def _on_disconnect(request: Request, _error: Exception) -> Response:
     # Nobody reads this answer; without it the log would show a fault in Nova.
-    logger.info("%s %s: the client left in the middle", request.method, request.url.path)
+    logger.info("%s %s: the client left in the middle", request.method, _sent_path(request))
     return problem_response(request, Kind.of_status(400), "the body is not complete")
 
 

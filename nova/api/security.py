@@ -80,14 +80,15 @@ class TokenIssuer:
         """Return a token that is valid from now on for `ttl`, in whole seconds.
 
         Raises:
-            InputError: `ttl` is not between one second and 366 days, or `subject` is empty or
-                longer than 200 characters.
+            InputError: `ttl` is not between one second and 366 days, or `subject` is empty,
+                longer than 200 characters, or holds one that cannot be printed.
         """
         if not timedelta(seconds=1) <= ttl <= LONGEST_TTL:
             raise InputError(f"a token lives between 1 second and {LONGEST_TTL.days} days")
-        if not subject.strip() or len(subject) > LONGEST_SUBJECT:
+        if not subject.strip() or len(subject) > LONGEST_SUBJECT or not subject.isprintable():
             raise InputError(
-                f"a token needs a subject of 1 to {LONGEST_SUBJECT} characters: who will use it"
+                f"a token needs a subject of 1 to {LONGEST_SUBJECT} characters that can be "
+                "printed: who will use it"
             )
         now = datetime.now(UTC).replace(microsecond=0)
         token_id, expires_at = uuid.uuid4().hex, now + ttl

@@ -1,6 +1,5 @@
 """The commands `nova override`, `nova governance` and `nova trigger governance`."""
 
-import getpass
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -22,7 +21,7 @@ from nova.governance.models import (
     VerdictPage,
     VersionCheck,
 )
-from nova.settings import get_settings
+from nova.settings import get_settings, present_user
 from nova.store import open_redis
 from nova.terminal import JsonOption, console, new_table, print_json
 
@@ -216,7 +215,7 @@ def set_(
             channel,
             "ignore" if ignore else "force",
             reason=reason,
-            by=by or getpass.getuser(),
+            by=by or present_user(),
             flag=force,
         )
     if as_json:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from nova.governance import models
 from nova.governance.models import Action, ChannelStatus, Status
+from nova.reports import counted
 
 #: Deferred actions of each kind that a report names; it counts all of them.
 DEFERRED_SHOWN = 50
@@ -85,11 +86,7 @@ def _is_open(action: Action, statuses: Mapping[str, ChannelStatus], report_id: s
 def _count(actions: Sequence[Action]) -> str:
     promotions = sum(action.status is Status.PROMOTED for action in actions)
     retirements = len(actions) - promotions
-    return f"{_plural(promotions, 'promotion')} and {_plural(retirements, 'retirement')}"
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return f"{counted(promotions, 'promotion')} and {counted(retirements, 'retirement')}"
 
 
 def _enforcement(

@@ -21,7 +21,7 @@ from nova.governance.models import (
     VersionCheck,
 )
 from nova.governance.watch import MailTarget, Notify
-from nova.reports import Record
+from nova.reports import Record, counted
 
 #: Channels of each flag that a notification names; it counts all of them.
 CHANNELS_NAMED = 20
@@ -134,9 +134,9 @@ def _headline(
 ) -> str:
     parts = [f"{flag} {page.total:,}" for flag, page in flagged.items()]
     if tools:
-        parts.append(f"{_plural(len(tools), 'tool')} failed or exceeded")
+        parts.append(f"{counted(len(tools), 'tool')} failed or exceeded")
     if versions:
-        parts.append(f"{_plural(len(versions), 'version')} changed")
+        parts.append(f"{counted(len(versions), 'version')} changed")
     return f"Nova governance: {', '.join(parts)}"
 
 
@@ -159,7 +159,3 @@ def _line(text: str) -> str:
 
 def _escaped(text: str) -> str:
     return html.escape(text, quote=False)
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -56,7 +56,7 @@ def clear_override(client: redis.Redis, channel: str) -> None:
     Raises:
         NotFoundError: it has none.
     """
-    if not client.hdel(Keys.GOVERNANCE_OVERRIDES, channel):
+    if not client.hdel(Keys.GOVERNANCE_OVERRIDES, channel.strip()):
         raise NotFoundError(f"channel {channel} has no override; see: nova override list")
 
 
@@ -72,5 +72,5 @@ def reset_status(client: redis.Redis, channel: str) -> None:
     Raises:
         NotFoundError: it has none.
     """
-    if not client.hdel(Keys.GOVERNANCE_STATUS, channel):
+    if not client.hdel(Keys.GOVERNANCE_STATUS, channel.strip()):
         raise NotFoundError(f"channel {channel} has no status; see: nova governance status")

@@ -74,7 +74,7 @@ def _progress_bar(file: Path) -> Iterator[tuple[BytesDone | None, DaysDone | Non
     """Show on a terminal how far reading and storing are; nothing elsewhere."""
     errors = Console(stderr=True)
     # Unlike Path.is_file, this is no error of its own for a folder that one may not enter.
-    if not errors.is_terminal or not os.path.isfile(file):  # noqa: PTH113
+    if not errors.is_terminal or not os.path.isfile(file):
         yield None, None
         return
     bytes_read = DownloadColumn()

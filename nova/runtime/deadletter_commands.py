@@ -11,7 +11,7 @@ from rich.table import Table
 from nova.errors import InputError, NotFoundError
 from nova.settings import get_settings
 from nova.store import open_redis
-from nova.terminal import JsonOption, console, print_json
+from nova.terminal import JsonOption, console, new_list, print_json
 
 if TYPE_CHECKING:
     # At run time it brings Celery, which is a second of start-up for the other commands.
@@ -179,12 +179,7 @@ def _report(letters: "Sequence[DeadLetter]", what: str, as_json: bool) -> None:
 
 
 def _table(letters: "Sequence[DeadLetterLine]") -> Table:
-    # Without frames: an id fits into a line of 80 characters, to be copied.
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column("letter", no_wrap=True)
-    table.add_column("since (UTC)", no_wrap=True)
-    for heading in ("queue", "task", "reason"):
-        table.add_column(heading, overflow="fold")
+    table = new_list("letter", "since (UTC)", "queue", "task", "reason", unwrapped=2)
     for letter in letters:
         since = f"{letter.at:%Y-%m-%d %H:%M}"
         table.add_row(letter.id, since, *map(_plain, (letter.queue, letter.task, letter.reason)))

@@ -81,7 +81,7 @@ def queues(as_json: JsonOption = False) -> None:
         print_json({queue.name: queue.model_dump() for queue in found})
         return
     headings = ("waiting", "oldest", "held", "dead", "workers", "processes", "soft", "hard limit")
-    table = new_list("queue", *headings)
+    table = new_list("queue", *headings, gap=1)
     for queue in found:
         table.add_row(
             queue.name,
@@ -112,7 +112,7 @@ def schedule(as_json: JsonOption = False) -> None:
 
 
 def _schedule_table(found: "ScheduleStatus") -> Table:
-    table = new_list("entry", "cron", "queue", "last", "late", "next", "missed")
+    table = new_list("entry", "cron", "queue", "last", "late", "next", "missed", gap=1)
     for entry in found.entries:
         late = "-" if entry.lateness_seconds is None else f"{entry.lateness_seconds:.1f} s"
         overdue = f" [red]overdue {entry.overdue_seconds:,.0f} s[/red]"
@@ -172,12 +172,7 @@ def list_(
 
 
 def _task_table(tasks: "list[TaskLine]") -> Table:
-    # Without frames: an id fits into a line of 80 characters, to be copied.
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column("task", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    for heading in ("published (UTC)", "name"):
-        table.add_column(heading, overflow="fold")
+    table = new_list("task", "state", "published (UTC)", "name", unwrapped=2)
     for line in tasks:
         published = f"{line.published_at:%Y-%m-%d %H:%M}"
         table.add_row(escape(line.task_id), line.state, published, escape(line.name))

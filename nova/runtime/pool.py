@@ -67,8 +67,10 @@ class AsynPool(asynpool.AsynPool):  # type: ignore[misc]
 
         Celery waits 10 ms for more, each time, and does nothing else meanwhile.
         """
-        if proc.exitcode is None or proc.outq._reader.poll(0):
-            super().process_flush_queues(proc)
+        reader = proc.outq._reader
+        if proc.exitcode is not None and (reader.closed or not reader.poll(0)):
+            return
+        super().process_flush_queues(proc)
 
     def on_partial_read(self, job: Any, proc: Any) -> None:
         """A child has ended that a task was sent to.

@@ -8,7 +8,7 @@ from nova.analytics import reading
 from nova.analytics.models import CategoryPage, ChannelAggregates, Leaderboard, Period
 from nova.api import problems
 from nova.api.deps import AppSettings, RedisClient, Viewer
-from nova.api.parameters import Day, Limit, Offset
+from nova.api.parameters import ChannelId, Day, Limit, Offset
 from nova.channels import METRIC_NAMES
 from nova.store import redis_errors
 
@@ -59,7 +59,7 @@ def show_categories(
 @router.get("/channels/{channel:path}", responses=RESPONSES)
 def show_channel(
     _caller: Viewer,
-    channel: Annotated[str, Path(max_length=256, description="Id of the channel.")],
+    channel: ChannelId,
     settings: AppSettings,
     client: RedisClient,
     day: SpanDay = None,

@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 
 from nova import channel_days
 from nova.api import problems
 from nova.api.deps import AppSettings, RedisClient, Viewer
-from nova.api.parameters import Day
+from nova.api.parameters import ChannelId, Day
 from nova.channel_days import MOST_DAYS, ChannelHistory, ChannelPage
 from nova.store import redis_errors
 
@@ -37,10 +37,7 @@ def list_channels(
 @router.get("/{channel:path}", responses=problems.responses(401, 403, 404, 422, 503))
 def show_channel(
     _caller: Viewer,
-    channel: Annotated[
-        str,
-        Path(max_length=200, description="Id of the channel.", examples=["UC-lHJZR3Gqxm"]),
-    ],
+    channel: ChannelId,
     settings: AppSettings,
     client: RedisClient,
     *,

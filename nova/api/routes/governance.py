@@ -3,20 +3,18 @@
 import logging
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from nova.api import problems
 from nova.api.deps import Admin, AppSettings, RedisClient, Viewer
-from nova.api.parameters import Limit, Offset, ReportId
+from nova.api.parameters import ChannelId, Limit, Offset, ReportId
 from nova.governance import service
 from nova.governance.models import Flag, Override, Report, ReportPage, VerdictPage
 from nova.store import redis_errors
 
 logger = logging.getLogger(__name__)
 router = APIRouter(prefix="/api/governance", tags=["governance"])
-
-Channel = Annotated[str, Path(max_length=200, description="Id of the channel.")]
 
 
 class OverrideRequest(BaseModel):
@@ -85,7 +83,7 @@ def list_overrides(_caller: Viewer, settings: AppSettings, client: RedisClient) 
 @router.put("/overrides/{channel:path}", responses=problems.responses(400, 401, 403, 413, 422, 503))
 def set_override(
     caller: Admin,
-    channel: Channel,
+    channel: ChannelId,
     override: OverrideRequest,
     settings: AppSettings,
     client: RedisClient,
@@ -110,7 +108,7 @@ def set_override(
     responses=problems.responses(401, 403, 404, 422, 503),
 )
 def clear_override(
-    caller: Admin, channel: Channel, settings: AppSettings, client: RedisClient
+    caller: Admin, channel: ChannelId, settings: AppSettings, client: RedisClient
 ) -> None:
     """Remove the override of a channel."""
     with redis_errors(settings):

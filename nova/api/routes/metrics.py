@@ -14,6 +14,7 @@ from nova.api.deps import Admin, AppSettings, RedisClient
 from nova.errors import InputError, UnavailableError
 from nova.ingest.models import IngestResult
 from nova.ingest.service import ingest_file
+from nova.ingest.values import MAX_NAME_BYTES
 
 logger = logging.getLogger(__name__)
 router = APIRouter(tags=["metrics"])
@@ -66,7 +67,10 @@ def ingest_metrics(
     client: RedisClient,
     channel: Annotated[
         str | None,
-        Query(max_length=200, description="Channel of a YouTube Studio export, which has no name."),
+        Query(
+            max_length=MAX_NAME_BYTES,
+            description="Channel of a YouTube Studio export, which has no name.",
+        ),
     ] = None,
     strict: Annotated[bool, Query(description="Refuse the file when any row is bad.")] = False,
     dry_run: Annotated[bool, Query(description="Check and compare, write nothing.")] = False,

@@ -223,13 +223,14 @@ def test_a_request_costs_one_round_trip(
 
 
 def test_a_full_redis_limits_nobody_and_still_knows_who_was_revoked(
-    redis_server: LocalRedis, client: Client, settings: Settings
+    redis_server: LocalRedis, client: Client, make_settings: Callable[..., Settings]
 ) -> None:
+    settings = make_settings(NOVA_API_RATE_LIMIT=1)
     issued = TokenIssuer(settings).issue("ann", Role.VIEWER, HOUR)
     record_token(client, issued)
     revoke_token(client, issued.id, "bob")
     gate = Gate(settings, client)
-    gate.ask("warm")
+    assert [gate.ask("warm").status for _ in range(2)] == ["admitted", "limited"]
     client.config_set("maxmemory", 1)
     try:
         assert {gate.ask("one").status for _ in range(3)} == {"admitted"}

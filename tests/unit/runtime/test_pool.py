@@ -75,12 +75,16 @@ def test_a_child_gives_up_when_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("exitcode", "left", "read"),
-    [(0, False, False), (0, True, True), (None, False, True)],
-    ids=["ended, all is read", "ended, a result is left", "not ended"],
+    ("exitcode", "left", "closed", "read"),
+    [
+        pytest.param(0, False, False, False, id="ended, all is read"),
+        pytest.param(-9, False, True, False, id="killed, the pipe was closed already"),
+        pytest.param(0, True, False, True, id="ended, a result is left"),
+        pytest.param(None, False, False, True, id="not ended"),
+    ],
 )
 def test_the_pool_reads_what_an_ended_child_left_and_waits_for_nothing(
-    monkeypatch: pytest.MonkeyPatch, exitcode: int | None, left: bool, read: bool
+    monkeypatch: pytest.MonkeyPatch, exitcode: int | None, left: bool, closed: bool, read: bool
 ) -> None:
     """Celery's own way of reading, which waits for more, is asked where something may come."""
     asked = []
@@ -88,6 +92,8 @@ def test_the_pool_reads_what_an_ended_child_left_and_waits_for_nothing(
     reader, writer = multiprocessing.Pipe(duplex=False)
     if left:
         writer.send("result")
+    if closed:
+        reader.close()
     proc = SimpleNamespace(exitcode=exitcode, outq=SimpleNamespace(_reader=reader))
     object.__new__(pool.AsynPool).process_flush_queues(proc)
     assert bool(asked) is read
