@@ -134,7 +134,7 @@ def install(app: FastAPI) -> None:
 
 def _sent_path(request: Request) -> str:
     """Return the path as it was sent: decoded it may hold the end of a line, and forge the next."""
-    return quote(request.url.path)
+    return quote(request.scope["path"])
 
 
 def _on_nova_error(request: Request, error: Exception) -> Response:

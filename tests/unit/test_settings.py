@@ -1,12 +1,14 @@
 """Settings: where values come from, and what is refused with which words."""
 
+import os
+import pwd
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from nova.errors import ConfigurationError
-from nova.settings import Settings, load_settings, read_credential
+from nova.settings import Settings, load_settings, present_user, read_credential
 
 GOOD_SECRET = "c0ffee" * 8
 
@@ -282,3 +284,17 @@ def test_a_configuration_file_reaches_no_other_secret(
 def test_an_absent_credential_says_how_to_give_it() -> None:
     with pytest.raises(ConfigurationError, match=r"NOVA_SOURCE_KEY is not set.*nova_source_key"):
         read_credential("NOVA_SOURCE_KEY")
+
+
+def test_the_present_user_is_who_called_sudo_or_runs_the_process_or_a_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SUDO_USER", "ann")
+    monkeypatch.setenv("LOGNAME", "root")
+    assert present_user() == "ann"
+    monkeypatch.delenv("SUDO_USER")
+    assert present_user() == "root"
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    assert present_user() == str(os.getuid())

@@ -70,6 +70,13 @@ def test_an_error_for_the_operator_is_logged_and_not_told(
     assert str(error) in caplog.text
 
 
+def test_a_path_forges_no_line_of_the_log(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    path = "/api/celery/task/x%0Aroot%20revoked%20all"
+    assert api.get(path, role=Role.VIEWER).status_code == 503
+    [line] = [record.getMessage() for record in caplog.records if "revoked" in record.getMessage()]
+    assert line.startswith(f"GET {path}: ")
+
+
 def test_a_kind_is_found_for_a_subclass_of_an_error(api: Api) -> None:
     class NoSuchThingError(NotFoundError):
         pass

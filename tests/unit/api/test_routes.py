@@ -8,6 +8,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 
 from nova.api.security import Role
 from nova.domains import DOMAINS
+from nova.ingest.values import MAX_NAME_BYTES
 from tests.unit.api.conftest import Api
 
 #: Probes, scrapers and the documentation come without a token.
@@ -127,3 +128,18 @@ def test_an_upload_as_a_form_is_told_what_to_send_instead(api: Api) -> None:
     answer = api.request("POST", "/api/metrics", role=Role.ADMIN, files={"file": b"a,b\n"})
     assert answer.status_code == 422
     assert "--data-binary" in answer.json()["detail"]
+
+
+def test_every_channel_that_ingest_takes_can_be_asked_for(api: Api) -> None:
+    """Ids are as long in the API as in files."""
+    for path, methods in api.app.openapi()["paths"].items():
+        for operation in methods.values():
+            for parameter in operation.get("parameters", []):
+                if parameter["name"] == "channel":
+                    schema = parameter["schema"]
+                    [longest] = [
+                        kind["maxLength"]
+                        for kind in schema.get("anyOf", [schema])
+                        if "maxLength" in kind
+                    ]
+                    assert longest == MAX_NAME_BYTES, path
