@@ -51,20 +51,21 @@ class LocalRedis:
     """A redis-server on a loopback port, with a password, that keeps its data in `folder`.
 
     Use it as a context manager. `stop` and `start` may be called in between; port, password and
-    data stay the same.
+    data stay the same. The server keeps the open files of `inherits`, and with them their locks.
     """
 
     folder: Path
     port: int
     password: str
     options: tuple[str, ...] = ()
+    inherits: tuple[int, ...] = ()
     process: subprocess.Popen[bytes] | None = None
 
     @classmethod
-    def create(cls, folder: Path, *options: str) -> "LocalRedis":
+    def create(cls, folder: Path, *options: str, inherits: tuple[int, ...] = ()) -> "LocalRedis":
         """Prepare a server on a free port; `options` are further lines of its configuration."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return cls(folder, free_port(), secrets.token_hex(16), options)
+        return cls(folder, free_port(), secrets.token_hex(16), options, inherits)
 
     @property
     def url(self) -> str:
@@ -94,6 +95,7 @@ class LocalRedis:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
+            pass_fds=self.inherits,
         )
         assert self.process.stdin is not None  # noqa: S101  # asked for one line above
         with self.process.stdin as stdin:

@@ -6,19 +6,22 @@ State lives in .nova/local/. Another shell gets the same settings with
 
 import argparse
 import asyncio
+import contextlib
+import fcntl
 import os
 import secrets
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import httpx
 from rich.console import Console
 from rich.text import Text
 
-from nova.errors import NovaError
+from nova.errors import NovaError, UnavailableError
 from scripts.local.processes import (
     FLOWER_PORT,
     ROOT,
@@ -49,6 +52,30 @@ def processes(api_port: int, flower_port: int) -> list[Process]:
         api_process(api_port),
         flower_process(flower_port),
     ]
+
+
+@contextlib.contextmanager
+def only_stack(state: Path) -> Iterator[TextIO]:
+    """Hold the lock of a state folder, and yield its file, for the numbers of who holds it.
+
+    Redis inherits it: two of them with the same append-only file would lose data.
+
+    Raises:
+        UnavailableError: another stack has the folder, or the Redis of one that was killed.
+    """
+    state.mkdir(parents=True, exist_ok=True)
+    with (state / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise UnavailableError(
+                f"Nova runs already with its state in {state}, or is left from a run that was "
+                f"killed; end these processes first: {' '.join(lock.read().split())}"
+            ) from None
+        lock.truncate(0)
+        print(os.getpid(), file=lock, flush=True)
+        yield lock
 
 
 def write_settings(state: Path, redis_url: str, api_port: int) -> dict[str, str]:
@@ -85,7 +112,13 @@ async def run_process(
 
     async def print_lines() -> None:
         assert process.stdout is not None  # noqa: S101  # asked for above
-        async for line in process.stdout:
+        while True:
+            try:
+                line = await process.stdout.readline()
+            except ValueError:  # longer than the stream's buffer, which drops it
+                line = b"(a line that is too long to show)\n"
+            if not line:
+                return
             text = line.decode(errors="replace").rstrip()
             console.print(Text(f"{program.label:<12}", style=colour) + Text(text))
 
@@ -134,7 +167,7 @@ async def run_until_stopped(
     for task in done - {stopping}:
         console.print(f"nova: {endings[task]} ended by itself (exit code {task.result()})")
         code = 1
-    console.print("nova: stopping; running tasks are finished first")
+    console.print(f"nova: stopping; running tasks have {STOP_SECONDS} s to finish")
     await stop_all(list(running.values()))
     announcing.cancel()
     stopping.cancel()
@@ -169,9 +202,16 @@ def main() -> int:
     """Run the stack and return the exit code."""
     options = parse()
     state = options.state.absolute()
+    with only_stack(state) as lock:
+        return run_stack(state, lock, options)
+
+
+def run_stack(state: Path, lock: TextIO, options: argparse.Namespace) -> int:
+    """Run the stack of a state folder, and return the exit code."""
     check_port(options.api_port, "the API", ADVICE.format(option="--api-port"))
     check_port(options.flower_port, "Flower", ADVICE.format(option="--flower-port"))
-    with LocalRedis.create(state / "redis") as server:
+    with LocalRedis.create(state / "redis", inherits=(lock.fileno(),)) as server:
+        print(server.process.pid if server.process else "", file=lock, flush=True)
         environment = os.environ | write_settings(state, server.url, options.api_port)
         console.print("Starting Redis, workers, beat, API and Flower; Ctrl-C stops them all.\n")
         lines = [

@@ -1,5 +1,8 @@
 """`make run`: everything starts, answers, and one Ctrl-C stops all of it."""
 
+import asyncio
+import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -13,7 +16,9 @@ import redis
 
 from nova.queues import QUEUES
 from nova.runtime.heartbeat import read_workers
+from scripts.local.processes import Process
 from scripts.local.redis_server import free_port
+from scripts.local.stack import only_stack, run_process
 from tests.conftest import wait_until
 
 
@@ -70,6 +75,59 @@ def test_one_signal_stops_everything_that_make_run_started(
     assert (state / "redis" / "appendonlydir").exists() or (
         state / "redis" / "appendonly.aof"
     ).exists()
+
+
+def test_a_state_folder_has_one_redis_at_a_time_even_after_a_kill(tmp_path: Path) -> None:
+    """Two would write the same append-only file. The one that a killed stack leaves counts."""
+    state = tmp_path / "state"
+    log = tmp_path / "stack.log"
+    with log.open("wb") as output:
+        stack = subprocess.Popen(
+            stack_command(state, free_port(), free_port()), stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        wait_until((state / "nova.env").exists, log.read_text, timeout_seconds=60)
+        settings = (state / "nova.env").read_text()
+        server = int((state / "lock").read_text().split()[1])
+        left = psutil.Process(stack.pid).children(recursive=True)
+        stack.kill()
+        stack.wait()
+        result = subprocess.run(
+            stack_command(state, free_port(), free_port()),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        stack.kill()
+        stack.wait()
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+    psutil.wait_procs(left, timeout=10)
+    assert result.returncode == 1
+    assert result.stderr.endswith(f"end these processes first: {stack.pid} {server}\n")
+    assert len(result.stderr.splitlines()) == 1
+    assert (state / "nova.env").read_text() == settings
+    with only_stack(state):
+        assert (state / "lock").read_text().split() == [str(os.getpid())]
+
+
+def test_a_line_of_any_length_stops_no_process(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its output is read on: a process whose pipe is full waits for ever."""
+    code = "print('x' * 1_000_000); print('y' * 100_000 + 'end'); print('the last')"
+    program = Process("test", [sys.executable, "-c", code])
+
+    async def run() -> None:
+        process = await run_process(program, os.environ, "cyan")
+        assert await asyncio.wait_for(process.wait(), timeout=30) == 0
+        await process.pump  # type: ignore[attr-defined]
+
+    asyncio.run(run())
+    lines = [line.split(maxsplit=1)[1] for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == "(a line that is too long to show)"
+    assert lines[-1] == "the last"
 
 
 def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
