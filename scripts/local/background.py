@@ -10,15 +10,18 @@ import fcntl
 import os
 import signal
 import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 import psutil
 
 from nova.errors import UnavailableError
 
+#: Seconds to wait for a lock at most: whoever asks how a process is holds it for a moment.
+LOCK_SECONDS = 0.5
 #: Stands in a pid file, below the number, once its process has been asked to stop.
 ASKED = "asked to stop"
 
@@ -66,13 +69,7 @@ class Background:
         Raises:
             UnavailableError: it runs, or a child of it does.
         """
-        with self.pid_file.open("a+") as file, log.open("ab") as output:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UnavailableError(
-                    f"{self.name}: a process of it still runs; look again in some seconds"
-                ) from None
+        with self._locked("a+") as file, log.open("ab") as output:
             process = subprocess.Popen(
                 command,
                 cwd=folder,
@@ -95,12 +92,45 @@ class Background:
                 file.write(f"{ASKED}\n")
 
     def kill(self) -> None:
-        """Send SIGKILL."""
-        self._signal(signal.SIGKILL)
+        """Send SIGKILL to it and to its children, also to those that outlived it."""
+        if self.pid is not None and self.state in ("running", "stopping", "lost"):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     def clear(self) -> None:
-        """Remove the pid file of a process that has ended."""
-        self.pid_file.unlink(missing_ok=True)
+        """Remove the pid file of a process that has ended; that of a new one stays."""
+        with contextlib.suppress(FileNotFoundError, UnavailableError), self._locked("r+"):
+            self.pid_file.unlink()
+
+    @contextlib.contextmanager
+    def _locked(self, mode: Literal["a+", "r+"]) -> Iterator[TextIO]:
+        """Hold the lock of the pid file, which may be removed until then: that one is no use.
+
+        Raises:
+            FileNotFoundError: there is no pid file, and the mode makes none.
+            UnavailableError: the process, or a child of it, holds the lock.
+        """
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            with self.pid_file.open(mode) as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise UnavailableError(
+                            f"{self.name}: a process of it still runs; look again in some seconds"
+                        ) from None
+                    time.sleep(LOCK_SECONDS / 50)
+                    continue
+                if self._is_pid_file(file):
+                    yield file
+                    return
+
+    def _is_pid_file(self, file: TextIO) -> bool:
+        try:
+            return os.path.samestat(os.fstat(file.fileno()), self.pid_file.stat())
+        except FileNotFoundError:
+            return False
 
     def _signal(self, number: signal.Signals) -> None:
         if self.pid is not None and self.state in ("running", "stopping"):

@@ -25,6 +25,10 @@ POLL_SECONDS = 0.1
 TELL_SECONDS = 5.0
 #: Seconds between two signals to a process that is not to wait for its tasks.
 HURRY_SECONDS = 1.0
+#: Seconds after which such a process is killed.
+KILL_SECONDS = 15.0
+#: Seconds after which a beat that leads nobody is taken for one that works.
+RESTING_SECONDS = 3.0
 #: Lines of a log that are shown when its process did not start.
 TAIL_LINES = 12
 #: Of a question about workers that stop: the stop must not wait for a Redis that is away.
@@ -50,6 +54,8 @@ class Starting:
     log: Path
     #: Bytes that the log had before.
     log_size: int
+    #: When it was started, by the monotonic clock.
+    began: float = field(default_factory=time.monotonic)
 
     def last_lines(self) -> str:
         """Return the end of what it has printed so far."""
@@ -133,7 +139,10 @@ class Services:
             return False
         state = background.state
         if state in ("stopping", "lost"):
-            raise UnavailableError(f"{process.name} has not ended yet; wait for it with: stop")
+            raise UnavailableError(
+                f"{process.name} has not ended yet; wait for it with: stop, or end it with: "
+                "stop --now"
+            )
         if state == "running":
             self._tell(process.name, f"runs already (process {background.pid})")
         return state == "running"
@@ -164,13 +173,25 @@ class Services:
         while waiting:
             seconds = time.monotonic() - begin
             for one in list(waiting):
-                if _is_ready(one, client):
+                if self._is_ready(one, client):
                     waiting.remove(one)
                     what = f"ready after {seconds:.1f} s (process {one.child.pid})"
                     self._tell(one.process.name, what)
                 else:
                     self._check_progress(one, is_late=seconds > READY_SECONDS)
             time.sleep(POLL_SECONDS)
+
+    def _is_ready(self, one: Starting, client: redis.Redis) -> bool:
+        if one.process.is_worker:
+            return any(worker.pid == one.child.pid for worker in read_workers(client))
+        if one.process.port is not None:
+            with socket.socket() as probe:
+                return probe.connect_ex((LOOPBACK, one.process.port)) == 0
+        settings = self.settings
+        if settings.scheduler == "legacy" or "scheduler" in settings.stock_parts:
+            # Beat rests, or is stock's: nobody leads.
+            return one.child.poll() is None and time.monotonic() > one.began + RESTING_SECONDS
+        return read_leader(client) is not None  # it leads, or stands by while another does
 
     def _check_progress(self, one: Starting, *, is_late: bool) -> None:
         code = one.child.poll()
@@ -186,7 +207,7 @@ class Services:
         """Ask processes to stop, and wait until they have; workers finish what they run.
 
         With `now` they are asked again and again, until workers kill what they run and give it back
-        to its queue.
+        to its queue; what does not end then, or is left of a process that was killed, is killed.
         """
         begin = time.monotonic()
         waiting = [one for one in processes if not self._was_gone(one)]
@@ -199,8 +220,12 @@ class Services:
             if time.monotonic() > told + interval:
                 told = time.monotonic()
                 self._tell_progress(waiting)
+                is_late = told > begin + KILL_SECONDS
                 for one in waiting if now else ():
-                    one.ask_to_stop()
+                    if is_late or one.state == "lost":
+                        one.kill()
+                    else:
+                        one.ask_to_stop()
             time.sleep(POLL_SECONDS)
 
     def _has_ended(self, one: Background, begin: float) -> bool:
@@ -229,12 +254,3 @@ def _environment() -> Mapping[str, str]:
     would say it all again.
     """
     return {name: text for name, text in os.environ.items() if name != "NOVA_LOG_DIR"}
-
-
-def _is_ready(one: Starting, client: redis.Redis) -> bool:
-    if one.process.is_worker:
-        return any(worker.pid == one.child.pid for worker in read_workers(client))
-    if one.process.port is None:  # beat leads, or stands by while another does
-        return read_leader(client) is not None
-    with socket.socket() as probe:
-        return probe.connect_ex((LOOPBACK, one.process.port)) == 0

@@ -3,6 +3,7 @@
 tests/guide runs the script itself, as the guide has it.
 """
 
+import dataclasses
 import socket
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from scripts.local.processes import (
     ROOT,
     Process,
     api_process,
+    beat_process,
     flower_process,
     worker_processes,
 )
@@ -130,6 +132,40 @@ def test_stop_now_gives_the_running_task_back(
     services.stop(services.known(), now=True)
     assert client.llen(ENDS) == 0
     assert client.llen("trends") == 1
+
+
+def test_stop_now_ends_what_is_left_of_a_process_that_was_killed(
+    services: Services, told: list[str]
+) -> None:
+    """Its children hold the lock of its pid file, and nothing else would end them."""
+    left = services.background("family")
+    left.pid_file.parent.mkdir()
+    log = left.pid_file.with_suffix(".log")
+    command = ["sh", "-c", "sleep 600 & echo there; wait"]
+    process = left.start(command, ROOT, log, {"PATH": "/usr/bin:/bin"})
+    wait_until(lambda: log.read_text() == "there\n")
+    process.kill()
+    process.wait()
+    assert left.state == "lost"
+    services.stop([left], now=True)
+    assert told[-1].startswith("family")
+    assert services.known() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("NOVA_SCHEDULER", "legacy"), ("NOVA_STOCK_PARTS", "scheduler")]
+)
+def test_a_beat_that_leads_nobody_is_ready_all_the_same(
+    services: Services,
+    make_settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: str,
+) -> None:
+    monkeypatch.setenv(name, value)
+    resting = dataclasses.replace(services, settings=make_settings(**{name: value}))
+    resting.start([beat_process()])
+    assert resting.background("celery-beat").state == "running"
 
 
 def test_to_stop_twice_does_not_hurry_the_running_task(

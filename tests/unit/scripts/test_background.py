@@ -1,11 +1,14 @@
 """A process in the background: its pid file tells how it is, whatever happened to it."""
 
+import fcntl
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
+import psutil
 import pytest
 
 from nova.errors import UnavailableError
@@ -84,6 +87,47 @@ def test_a_number_that_another_process_has_got_is_stale(tmp_path: Path) -> None:
     background.ask_to_stop()  # and this test goes on
 
 
+def test_who_comes_late_neither_removes_the_pid_file_of_another_start_nor_starts_too(
+    tmp_path: Path,
+) -> None:
+    """Two find a stale pid file; one clears it and starts before the other clears."""
+    late = Background(tmp_path / "test.pid")
+    late.pid_file.write_text("1\n")
+    assert late.state == "stale"
+    late.clear()
+    first = Started(tmp_path, SLEEP)
+    try:
+        late.clear()
+        assert late.pid == first.child.pid
+        with pytest.raises(UnavailableError, match="still runs"):
+            late.start(SLEEP, Path("/"), first.log, os.environ)
+    finally:
+        first.child.kill()
+        first.child.wait()
+
+
+def test_a_pid_file_that_is_removed_while_a_start_waits_for_it_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock of a file without a name would keep nobody away."""
+    background = Background(tmp_path / "test.pid")
+    background.pid_file.write_text("1\n")
+    lock = fcntl.flock
+
+    def remove_first(file: TextIO, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        background.pid_file.unlink()
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", remove_first)
+    started = Started(tmp_path, SLEEP)
+    try:
+        assert (background.pid, background.state) == (started.child.pid, "running")
+    finally:
+        started.child.kill()
+        started.child.wait()
+
+
 def test_children_that_outlive_it_are_noticed(tmp_path: Path) -> None:
     family = Started(tmp_path, PARENT)
     try:
@@ -93,5 +137,6 @@ def test_children_that_outlive_it_are_noticed(tmp_path: Path) -> None:
         family.child.kill()
         family.child.wait()
     assert family.background.state == "lost"
-    os.kill(orphan, 9)
+    family.background.kill()
+    wait_until(lambda: not psutil.pid_exists(orphan))
     wait_until(lambda: family.background.state == "stale")
