@@ -37,7 +37,8 @@ check: venv  ## Lint, types, unit and contract tests: seconds
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy
-	@$(BIN)/shellcheck scripts/*.sh .ci/run
+	@$(BIN)/shellcheck scripts/*.sh .ci/run molecule/resources/image/*.sh ansible/roles/*/files/*.sh \
+		ansible/roles/settings/files/nova
 	@$(BIN)/yamllint --strict .
 	@PATH=$(CURDIR)/$(BIN):$$PATH ANSIBLE_CONFIG=ansible/ansible.cfg ansible-lint --offline -q
 	@$(BIN)/pytest --quiet -n 2 tests/unit tests/contract

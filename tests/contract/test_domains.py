@@ -14,6 +14,7 @@ from nova.queues import QUEUES, queue_of_task
 from nova.reports import BaseReport, ReportStore
 from nova.schedule import SCHEDULE
 from nova.settings import Settings
+from scripts.fleet.work import TRIGGERS
 
 EVERY_DOMAIN = pytest.mark.parametrize("domain", DOMAINS.values(), ids=DOMAINS)
 
@@ -63,4 +64,5 @@ def test_a_domain_is_in_the_api_with_a_trigger_and_its_own_model(domain: Domain)
     answer = paths[f"/api/reports/{domain.name}/{{report_id}}"]["get"]["responses"]["200"]
     schema = answer["content"]["application/json"]["schema"]["$ref"]
     assert schema.endswith(domain.store.model.__name__)
-    assert any(path.startswith(f"/api/celery/{domain.name}/") for path in paths)
+    assert TRIGGERS[domain.name].startswith(f"/api/celery/{domain.name}/")
+    assert "post" in paths[TRIGGERS[domain.name]], "what `make fleet` asks for"

@@ -12,6 +12,8 @@ import testinfra
 import yaml
 from testinfra.host import Host
 
+from scripts.lab.hosts import SECRETS
+
 ROOT = Path(__file__).resolve().parents[3]
 # Python on a host with the settings, credentials and user of the units.
 AS_NOVA = (
@@ -39,14 +41,6 @@ while any(missing.values()) and time.monotonic() < deadline:
         missing[queue].discard(answer["worker_name"])
 print(json.dumps({"missing": {q: sorted(w) for q, w in missing.items() if w}, "answers": answers}))
 """
-
-
-SECRETS = (
-    "nova_redis_password",
-    "nova_redis_admin_password",
-    "nova_jwt_secret_key",
-    "flower_password",
-)
 
 
 class Fleet:

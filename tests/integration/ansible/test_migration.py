@@ -210,6 +210,22 @@ def test_check_mode_says_what_it_would_archive_and_touches_nothing(play: Play, l
     assert sorted(file.name for file in logs.iterdir()) == before
 
 
+def test_files_that_are_rotated_later_to_the_same_names_are_archived_too(
+    play: Play, logs: Path
+) -> None:
+    """A quiet worker's log becomes one; its name is in the first archive already."""
+    play("archive", status("celery", hours=30), phase=3)
+    for name in ("api.log.1", "celery-beat.log.2.gz"):
+        (logs / name).write_text("later\n")
+        os.utime(logs / name, (time.time() - 35 * HOUR,) * 2)
+    assert "failed=0" in play("archive", status("celery", hours=30), phase=3)
+    contents = []
+    for path in (logs / "archive").glob("*.tar.gz"):
+        with tarfile.open(path) as archive:
+            contents += [archive.extractfile(member).read() for member in archive]  # type: ignore[union-attr]
+    assert sorted(contents) == [b"api.log.1\n", b"celery-beat.log.2.gz\n", b"later\n", b"later\n"]
+
+
 def test_an_archive_that_was_interrupted_is_completed(play: Play, logs: Path) -> None:
     """The archive was whole and some files were not removed yet: nothing is lost."""
     play("archive", status("celery", hours=30), phase=3)

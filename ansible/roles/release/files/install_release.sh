@@ -34,6 +34,7 @@ export UV_CACHE_DIR="$work/cache" UV_OFFLINE=1 UV_NO_CONFIG=1 UV_PYTHON_DOWNLOAD
     --requirements "$work/requirements.txt"
 rm -f "$folder/.lock" # uv leaves it writable for everybody
 cp "$work/RELEASE" "$work/nova-release"
+sync --file-system "$folder" # the marker must not outlive a power cut that its files do not
 mv "$work/nova-release" "$folder/nova-release"
 rm -f "$archive"
 
