@@ -112,18 +112,27 @@ async def run_process(
 
     async def print_lines() -> None:
         assert process.stdout is not None  # noqa: S101  # asked for above
-        while True:
-            try:
-                line = await process.stdout.readline()
-            except ValueError:  # longer than the stream's buffer, which drops it
-                line = b"(a line that is too long to show)\n"
-            if not line:
-                return
+        while line := await read_line(process.stdout):
             text = line.decode(errors="replace").rstrip()
             console.print(Text(f"{program.label:<12}", style=colour) + Text(text))
 
     process.pump = asyncio.create_task(print_lines())  # type: ignore[attr-defined]
     return process
+
+
+async def read_line(stream: asyncio.StreamReader) -> bytes:
+    """Return the next line, empty at the end; a note stands for one that the buffer cannot hold."""
+    is_too_long = False
+    while True:
+        try:
+            line = await stream.readuntil()
+        except asyncio.LimitOverrunError as error:
+            await stream.readexactly(error.consumed)  # the end of the line is still to come
+            is_too_long = True
+            continue
+        except asyncio.IncompleteReadError as error:
+            line = error.partial
+        return b"(a line that is too long to show)\n" if is_too_long else line
 
 
 @dataclass(frozen=True)
