@@ -38,7 +38,7 @@ check: venv  ## Lint, types, unit and contract tests: seconds
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy
 	@$(BIN)/shellcheck scripts/*.sh .ci/run molecule/resources/image/*.sh ansible/roles/*/files/*.sh \
-		ansible/roles/settings/files/nova
+		deployment/commands/nova
 	@$(BIN)/yamllint --strict .
 	@PATH=$(CURDIR)/$(BIN):$$PATH ANSIBLE_CONFIG=ansible/ansible.cfg ansible-lint --offline -q
 	@$(BIN)/pytest --quiet -n 2 tests/unit tests/contract

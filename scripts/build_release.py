@@ -1,13 +1,18 @@
-"""Build what a host needs to run this release of Nova, as one archive, once for each target.
+"""Build what a host needs to run a release of Nova, as one archive, once for each target.
 
     python scripts/build_release.py --python 3.11 --arch x86_64 --output .nova/build
 
 A target is a Python version and a machine architecture. The archive holds Nova's own wheel and
 the wheels of everything it needs (`wheels/`), what to install of them with their hashes
-(`requirements.txt`), the installer (`uv`) and the release's id (`RELEASE`). A host that has it
+(`requirements.txt`), the installer (`uv`), the units and commands of a host (`systemd/`,
+`commands/`), the queue table (`queues.yml`) and the release's id (`RELEASE`). A host that has it
 needs no package index. Run it with the Python of the project's environment (`make venv`).
 
-Prints one JSON object: release, archive (absolute path), sha256, changed (whether it was built).
+`--release` says which release: the folder of another checkout, a folder with archives that were
+built before, or the version or id of one in the output folder; this checkout when it is not given.
+
+Prints one JSON object: release, archive (absolute path), sha256, queues (its queue table), changed
+(whether it was built).
 """
 
 import argparse
@@ -27,7 +32,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import yaml
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 
@@ -38,6 +45,9 @@ OLDEST_GLIBC_MINOR = 5
 #: Archives of each target that stay in the output folder.
 ARCHIVES_TO_KEEP = 5
 ARCHITECTURES = ("x86_64", "aarch64")
+#: What a release brings for the host itself.
+HOST_FOLDERS = ("deployment/systemd", "deployment/commands")
+QUEUES = "nova/queues.yml"
 
 
 class BuildError(Exception):
@@ -131,7 +141,8 @@ def _sources(root: Path) -> list[Path]:
     )
     # The builder is one of them: it decides how a host's environment is laid out.
     fixed = ("pyproject.toml", "requirements.txt", "scripts/build_release.py")
-    return sorted([*package, *(root / name for name in fixed)])
+    host = (path for folder in HOST_FOLDERS for path in (root / folder).iterdir())
+    return sorted([*package, *host, *(root / name for name in fixed)])
 
 
 def _uv_lines(root: Path) -> list[str]:
@@ -139,26 +150,99 @@ def _uv_lines(root: Path) -> list[str]:
     return [f"{r} {' '.join(h)}" for r, h in locked_requirements(lock) if r.name == "uv"]
 
 
-def build(target: Target, output: Path, dry_run: bool = False) -> dict[str, str | bool]:
-    """Make the archive for a target unless it is there, and describe it.
+def provide(spec: str, target: Target, output: Path, dry_run: bool = False) -> dict[str, Any]:
+    """Find or build the archive of a release for a target, and describe it.
 
-    With `dry_run` nothing is made; `changed` tells whether it would be.
+    `spec` is what `--release` takes. With `dry_run` nothing is made; `changed` tells whether it
+    would be.
+
+    Raises:
+        BuildError: there is no such release, a wheel is missing or cannot be fetched, or a hash
+            does not match.
+    """
+    folder = Path(spec)
+    if not spec or (folder / "pyproject.toml").is_file():
+        return build(target, output, dry_run, folder.resolve() if spec else ROOT)
+    if folder.is_dir():
+        return find("", target, folder)
+    return find(spec, target, output)
+
+
+def build(target: Target, output: Path, dry_run: bool = False, root: Path = ROOT) -> dict[str, Any]:
+    """Make the archive of a checkout for a target unless it is there, and describe it.
 
     Raises:
         BuildError: a wheel is missing or cannot be fetched, or a hash does not match.
     """
-    release = release_id()
-    archive = output.resolve() / f"nova-{release}-{target.name}.tar.gz"
-    checksum = archive.with_name(f"{archive.name}.sha256")
+    release = release_id(root)
+    archive = output.resolve() / archive_name(release, target)
+    checksum = checksum_of(archive)
     with _lock(output):
         # The checksum is written last: an archive without one was never finished.
         changed = not (archive.is_file() and checksum.is_file())
         if changed and not dry_run:
-            _build_archive(target, release, archive)
+            _build_archive(target, release, archive, root)
             checksum.write_text(_sha256(archive) + "\n", encoding="utf-8")
             _forget_old(output, target)
     sha256 = checksum.read_text(encoding="utf-8").strip() if checksum.is_file() else ""
-    return {"release": release, "archive": str(archive), "sha256": sha256, "changed": changed}
+    queues = yaml.safe_load((root / QUEUES).read_text(encoding="utf-8"))
+    return describe(release, archive, sha256, queues, changed)
+
+
+def find(name: str, target: Target, folder: Path) -> dict[str, Any]:
+    """Describe the archive that a folder has of the release with this id or version.
+
+    Without a name it is the only one there.
+
+    Raises:
+        BuildError: there is none, or there are several, or it is damaged.
+    """
+    pattern = archive_name(f"{name}*", target)
+    found = [path for path in sorted(folder.glob(pattern)) if checksum_of(path).is_file()]
+    releases = {path: release_of(path, target) for path in found}
+    if name:
+        releases = {p: r for p, r in releases.items() if name in (r, r.rpartition("-")[0])}
+    if not releases:
+        what = f"release {name}" if name else "release"
+        raise BuildError(f"no {what} for {target.name} in {folder}; build it, or name a checkout")
+    if len(releases) > 1:
+        raise BuildError(f"{folder} has {', '.join(releases.values())}: say which one")
+    [(archive, release)] = releases.items()
+    sha256 = checksum_of(archive).read_text(encoding="utf-8").strip()
+    if sha256 != _sha256(archive):
+        raise BuildError(f"{archive} is damaged: its checksum is not that of {archive.name}.sha256")
+    with tarfile.open(archive) as package:
+        queues = package.extractfile("queues.yml")
+        table = yaml.safe_load(queues.read()) if queues else {}
+    return describe(release, archive.resolve(), sha256, table, changed=False)
+
+
+def describe(
+    release: str, archive: Path, sha256: str, queues: dict[str, Any], changed: bool
+) -> dict[str, Any]:
+    """Return what is printed."""
+    return {
+        "release": release,
+        "archive": str(archive),
+        "sha256": sha256,
+        "queues": queues,
+        "changed": changed,
+    }
+
+
+def archive_name(release: str, target: Target) -> str:
+    """Return the file name of a release's archive."""
+    return f"nova-{release}-{target.name}.tar.gz"
+
+
+def release_of(archive: Path, target: Target) -> str:
+    """Return the release whose archive has this name."""
+    return archive.name.removeprefix("nova-").removesuffix(f"-{target.name}.tar.gz")
+
+
+def checksum_of(archive: Path) -> Path:
+    """Return the file with the checksum of an archive."""
+    return archive.with_name(f"{archive.name}.sha256")
 
 
 @contextmanager
@@ -170,16 +254,19 @@ def _lock(output: Path) -> Iterator[None]:
         yield
 
 
-def _build_archive(target: Target, release: str, archive: Path) -> None:
+def _build_archive(target: Target, release: str, archive: Path, root: Path) -> None:
     with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".building-") as folder:
         contents = Path(folder) / "contents"
         wheels = contents / "wheels"
         wheels.mkdir(parents=True)
-        lines = requirements_for(ROOT / "requirements.txt", target)
+        lines = requirements_for(root / "requirements.txt", target)
         cache = archive.parent / "wheels" / target.name
         _download(lines, target, cache, wheels)
-        lines.append(_build_wheel(wheels))
-        _unpack_uv(target, cache, contents)
+        lines.append(_build_wheel(wheels, root))
+        _unpack_uv(target, cache, contents, root)
+        for name in HOST_FOLDERS:
+            shutil.copytree(root / name, contents / Path(name).name)
+        shutil.copy(root / QUEUES, contents)
         (contents / "requirements.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         (contents / "RELEASE").write_text(release + "\n", encoding="utf-8")
         unfinished = Path(folder) / archive.name
@@ -209,21 +296,21 @@ def _download(lines: list[str], target: Target, cache: Path, destination: Path) 
     requirements.unlink()
 
 
-def _build_wheel(wheels: Path) -> str:
+def _build_wheel(wheels: Path, root: Path) -> str:
     """Build Nova's own wheel and return its requirement line."""
     before = set(wheels.iterdir())
     _pip(
         *("wheel", "--no-deps", "--no-build-isolation", "--no-index"),
-        *("--wheel-dir", str(wheels), str(ROOT)),
+        *("--wheel-dir", str(wheels), str(root)),
     )
     (wheel,) = set(wheels.iterdir()) - before
     name, version = wheel.name.split("-")[:2]
     return f"{name.replace('_', '-')}=={version} --hash=sha256:{_sha256(wheel)}"
 
 
-def _unpack_uv(target: Target, cache: Path, contents: Path) -> None:
+def _unpack_uv(target: Target, cache: Path, contents: Path, root: Path) -> None:
     folder = contents.parent / "uv-wheel"
-    lines = requirements_for(ROOT / "requirements-dev.txt", target, only="uv")
+    lines = requirements_for(root / "requirements-dev.txt", target, only="uv")
     _download(lines, target, cache, folder)
     (wheel,) = folder.glob("uv-*.whl")
     with zipfile.ZipFile(wheel) as package:
@@ -281,7 +368,7 @@ def _forget_old(output: Path, target: Target) -> None:
         output.glob(f"nova-*-{target.name}.tar.gz"), key=lambda path: path.stat().st_mtime
     )
     for path in archives[:-ARCHIVES_TO_KEEP]:
-        path.with_name(f"{path.name}.sha256").unlink(missing_ok=True)
+        checksum_of(path).unlink(missing_ok=True)
         path.unlink()
 
 
@@ -296,6 +383,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     this_python = f"{sys.version_info.major}.{sys.version_info.minor}"
     parser.add_argument("--python", default=this_python, help="such as 3.11; default %(default)s")
     parser.add_argument("--arch", default=platform.machine(), choices=ARCHITECTURES)
+    parser.add_argument("--release", default="", help="which one, see above; this checkout's")
     parser.add_argument("--output", type=Path, default=ROOT / ".nova" / "build")
     parser.add_argument("--dry-run", action="store_true", help="build nothing, only tell")
     return parser.parse_args(arguments)
@@ -306,7 +394,7 @@ def main() -> int:
     options = parse()
     target = Target(options.python, options.arch)
     try:
-        print(json.dumps(build(target, options.output, options.dry_run)))
+        print(json.dumps(provide(options.release, target, options.output, options.dry_run)))
     except BuildError as error:
         print(f"build_release: {target.name}: {error}", file=sys.stderr)
         return 1

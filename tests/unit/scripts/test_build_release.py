@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -46,7 +47,8 @@ def test_a_package_that_is_not_locked_is_an_error(tmp_path: Path) -> None:
 def project(tmp_path: Path) -> Path:
     """A copy of what a release is made of."""
     folder = tmp_path / "project"
-    shutil.copytree(build_release.ROOT / "nova", folder / "nova")
+    for name in ("nova", *build_release.HOST_FOLDERS):
+        shutil.copytree(build_release.ROOT / name, folder / name)
     (folder / "scripts").mkdir()
     files = ("pyproject.toml", "README.md", "requirements.txt", "requirements-dev.txt")
     for name in (*files, "scripts/build_release.py"):
@@ -54,7 +56,15 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["nova/queues.yml", "requirements.txt", "nova/new.py"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nova/queues.yml",
+        "requirements.txt",
+        "nova/new.py",
+        "deployment/systemd/celery-beat.service",
+    ],
+)
 def test_the_release_id_follows_the_contents(project: Path, name: str) -> None:
     """The same sources have the same id wherever they lie; any change gives another one."""
     before = build_release.release_id(project)
@@ -65,6 +75,59 @@ def test_the_release_id_follows_the_contents(project: Path, name: str) -> None:
     with (project / name).open("a", encoding="utf-8") as stream:
         stream.write("\n# changed\n")
     assert build_release.release_id(project) != before
+
+
+def archive(folder: Path, release: str, target: Target = BOOKWORM) -> Path:
+    """Make an archive that holds nothing but a queue table, with its checksum."""
+    folder.mkdir(exist_ok=True)
+    path = folder / build_release.archive_name(release, target)
+    table = folder / "queues.yml"
+    table.write_text("trends: {concurrency: 1}\n")
+    with tarfile.open(path, "w:gz") as package:
+        package.add(table, arcname="queues.yml")
+    table.unlink()
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    build_release.checksum_of(path).write_text(f"{digest}\n")
+    return path
+
+
+@pytest.mark.parametrize("name", ["2.0.0-0badcafe", "2.0.0"])
+def test_a_release_is_found_by_id_or_version(tmp_path: Path, name: str) -> None:
+    """With its queue table, and without building anything."""
+    archive(tmp_path, "1.0.0-12345678")
+    path = archive(tmp_path, "2.0.0-0badcafe")
+    archive(tmp_path, "2.0.0-0badcafe", TRIXIE)
+    found = build_release.provide(name, BOOKWORM, tmp_path)
+    assert (found["release"], found["archive"]) == ("2.0.0-0badcafe", str(path))
+    assert found["queues"] == {"trends": {"concurrency": 1}}
+    assert found["changed"] is False
+
+
+def test_the_only_release_in_a_folder_needs_no_name(tmp_path: Path) -> None:
+    archive(tmp_path / "given", "1.0.0-12345678")
+    found = build_release.provide(str(tmp_path / "given"), BOOKWORM, tmp_path)
+    assert found["release"] == "1.0.0-12345678"
+
+
+def test_a_version_that_was_built_twice_must_be_named_whole(tmp_path: Path) -> None:
+    archive(tmp_path, "1.0.0-12345678")
+    archive(tmp_path, "1.0.0-87654321")
+    with pytest.raises(BuildError, match=r"1\.0\.0-12345678, 1\.0\.0-87654321: say which one"):
+        build_release.provide("1.0.0", BOOKWORM, tmp_path)
+
+
+def test_a_release_that_nobody_built_is_refused(tmp_path: Path) -> None:
+    """An archive without a checksum was never finished."""
+    build_release.checksum_of(archive(tmp_path, "1.0.0-12345678")).unlink()
+    with pytest.raises(BuildError, match=r"no release 1\.0\.0 for py3"):
+        build_release.provide("1.0.0", BOOKWORM, tmp_path)
+
+
+def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
+    with archive(tmp_path, "1.0.0-12345678").open("ab") as stream:
+        stream.write(b"x")
+    with pytest.raises(BuildError, match="is damaged"):
+        build_release.provide("1.0.0", BOOKWORM, tmp_path)
 
 
 @pytest.fixture

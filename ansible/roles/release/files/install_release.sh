@@ -33,14 +33,20 @@ export UV_CACHE_DIR="$work/cache" UV_OFFLINE=1 UV_NO_CONFIG=1 UV_PYTHON_DOWNLOAD
     --find-links "$work/wheels" --require-hashes --compile-bytecode \
     --requirements "$work/requirements.txt"
 rm -f "$folder/.lock" # uv leaves it writable for everybody
+cp -R "$work/systemd" "$work/commands" "$work/queues.yml" "$folder"
 cp "$work/RELEASE" "$work/nova-release"
 sync --file-system "$folder" # the marker must not outlive a power cut that its files do not
 mv "$work/nova-release" "$folder/nova-release"
 rm -f "$archive"
 
-# Keep the newest ones; the current one stays whatever its age.
+# Keep the newest ones. The current one stays whatever its age, and so does the one before it, to
+# which the host can go back.
 current=$(readlink -f "$releases/../current" || true)
+before=$(sed -n 's/.*"release": "\([^"]*\)".*/\1/p' "$releases/../before/state.json" 2>/dev/null || true)
 # shellcheck disable=SC2012 # Nova names these folders: no white space
 ls -1td "$releases"/*/ | tail -n +"$((keep + 1))" | while read -r old; do
-    [ "${old%/}" = "$current" ] || rm -rf "$old"
+    case ${old%/} in
+        "$current" | "$releases/$before") ;;
+        *) rm -rf "$old" ;;
+    esac
 done
