@@ -8,7 +8,7 @@ import redis
 import typer
 from pydantic import BaseModel
 
-from nova.errors import NotFoundError, UnavailableError
+from nova.errors import ConflictError, NotFoundError, UnavailableError
 from nova.queues import QUEUES
 from nova.runtime.drain import budget_seconds
 from nova.runtime.heartbeat import INTERVAL_SECONDS, WorkerHeartbeat, read_workers
@@ -111,6 +111,41 @@ def resume(name: NameArgument, as_json: JsonOption = False) -> None:
         print_json(entry.model_dump())
     else:
         typer.echo(f"{name}: {'resumed' if was_drained else 'was not drained'}")
+
+
+@worker.command(epilog="Example: nova worker forget trends@nova3")
+def forget(name: NameArgument, as_json: JsonOption = False) -> None:
+    """Remove what is known of a worker that is gone for good: its mark, its counts, its own queue.
+
+    Refused while it is online, or has messages in its queue: those are for it alone.
+    """
+    from celery.utils.nodenames import worker_direct
+
+    from nova.celery_app import app
+
+    own = worker_direct(name)
+    with open_redis(get_settings()) as client:
+        if client.exists(Keys.worker(name)):
+            raise ConflictError(f"{name} is online; stop it first")
+        if waiting := client.llen(own.name):
+            raise ConflictError(
+                f"{own.name}, which only {name} reads, has {waiting} messages; start it once more, "
+                f"or throw them away: nova celery purge --queues {own.name}"
+            )
+        with client.pipeline() as pipe:
+            pipe.srem(Keys.DRAINED, name)
+            pipe.zrem(Keys.WORKERS, name)
+            pipe.zrem(Keys.COUNTING_WORKERS, name)
+            pipe.delete(Keys.worker_counts(name))
+            was_known = any(pipe.execute())
+        with app.connection_for_write() as connection:
+            queue = own(connection.default_channel)
+            queue.declare()  # kombu removes only the bindings that this process knows
+            queue.delete()
+    if as_json:
+        print_json({"name": name, "was_known": was_known})
+    else:
+        typer.echo(f"{name}: {'forgotten' if was_known else 'was not known'}")
 
 
 def _check_known(client: redis.Redis, name: str) -> None:

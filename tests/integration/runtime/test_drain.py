@@ -334,6 +334,40 @@ def test_an_unknown_worker_is_one_line_with_the_names_that_exist(fleet: Fleet) -
     assert fleet.client.smembers(Keys.DRAINED) == set()
 
 
+def test_a_worker_that_is_gone_is_forgotten(fleet: Fleet) -> None:
+    """Its mark, its counts and its own queue, with the binding; one that is online stays known."""
+    worker = fleet.start("worker")
+    own = f"{worker.node}.dq2"
+    assert own in bindings(fleet)
+    assert nova(fleet, "worker", "drain", worker.node).returncode == 0
+    refused = nova(fleet, "worker", "forget", worker.node)
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        f"nova: {worker.node} is online; stop it first\n",
+    )
+    worker.send()
+    assert worker.stops_within(SOON), fleet.explain()
+    assert states(fleet) == {worker.node: "drained, not online"}
+
+    fleet.client.lpush(own, "for it alone")
+    refused = nova(fleet, "worker", "forget", worker.node)
+    assert refused.returncode == 1
+    assert f"{own}, which only {worker.node} reads, has 1 messages" in refused.stderr
+    fleet.client.delete(own)
+
+    done = nova(fleet, "worker", "forget", worker.node)
+    assert (done.returncode, done.stdout) == (0, f"{worker.node}: forgotten\n"), done.stderr
+    assert states(fleet) == {}
+    assert own not in bindings(fleet)
+    again = nova(fleet, "worker", "forget", worker.node)
+    assert (again.returncode, again.stdout) == (0, f"{worker.node}: was not known\n")
+
+
+def bindings(fleet: Fleet) -> str:
+    """What kombu knows of the workers' own queues."""
+    return str(fleet.client.smembers("_kombu.binding.C.dq2"))
+
+
 def test_a_drained_worker_leaves_its_queue_to_others(fleet: Fleet) -> None:
     drained, other = fleet.start("drained"), fleet.start("other")
     assert nova(fleet, "worker", "drain", drained.node).returncode == 0
