@@ -30,6 +30,14 @@ fleet-down: venv  ## Remove the lab fleet, and what was started for it
 	@$(BIN)/python -m scripts.fleet down
 	@scripts/bootstrap.sh --stop-engine
 
+# --- A fleet of yours: make status INVENTORY=ansible/inventories/production [JSON=1]
+
+INVENTORY ?= ansible/inventories/production
+
+.PHONY: status
+status: venv  ## A fleet on one screen: INVENTORY=FOLDER, JSON=1 for programs
+	@$(BIN)/python -m scripts.fleet_status -i $(INVENTORY) $(if $(JSON),--json) -- $(ANSIBLE_OPTIONS)
+
 # --- Checks and tests
 
 .PHONY: check

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     # At run time they bring Celery, which is a second of start-up for the other commands.
     from nova.runtime.fleet import Fleet
     from nova.runtime.heartbeat import WorkerHeartbeat
+    from nova.runtime.redis_status import RedisStatus
     from nova.runtime.schedule_status import ScheduleStatus
     from nova.runtime.task_status import TaskLine, TaskPage
 
@@ -35,11 +36,13 @@ def _time(moment: datetime | None) -> str:
 def status(as_json: JsonOption = False) -> None:
     """Show the workers that are online, what waits and what was given up, and which beat leads."""
     from nova.runtime.fleet import read_fleet
+    from nova.runtime.redis_status import read_redis
 
     with open_redis(get_settings()) as client:
         fleet = read_fleet(client)
+        server = read_redis(client)
     if as_json:
-        print_json(fleet.model_dump(mode="json"))
+        print_json(fleet.model_dump(mode="json") | {"redis": server.model_dump()})
         return
     console.print(_worker_table(fleet.workers) if fleet.workers else "No worker is online.")
     console.print(_queue_table(fleet))
@@ -47,9 +50,17 @@ def status(as_json: JsonOption = False) -> None:
         console.print("Beat: [red]none leads[/red], nothing is published by the schedule.")
     else:
         console.print(escape(f"Beat: {fleet.beat.host} leads, release {fleet.beat.release}."))
+    console.print(escape(_redis_line(server)))
     given_up = sum(fleet.dead_letters.values())
     if given_up:
         console.print(f"[red]{given_up:,} dead letters[/red]; see: nova deadletter list")
+
+
+def _redis_line(server: "RedisStatus") -> str:
+    line = f"Redis: {server.address}, {server.version}, {server.used_megabytes:,} MB"
+    for replica in server.replicas:
+        line += f"; {replica.address} {replica.state}, {replica.behind_bytes:,} bytes behind"
+    return f"{line}."
 
 
 def _worker_table(workers: "list[WorkerHeartbeat]") -> Table:

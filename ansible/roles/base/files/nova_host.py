@@ -414,6 +414,7 @@ def survey() -> dict[str, Any]:
     disk = {path: free_megabytes(ROOT / path.lstrip("/")) for path in ("/opt", "/var")}
     return {
         "hostname": platform.node(),
+        "time": time.time(),
         "system": system.get("ID", ""),
         "system_version": system.get("VERSION_ID", ""),
         "architecture": platform.machine(),

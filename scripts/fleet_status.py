@@ -1,0 +1,137 @@
+"""Show a fleet on one screen: python -m scripts.fleet_status -i ansible/inventories/production.
+
+Runs ansible/playbooks/status.yml, which asks the hosts, and shows what they said. What follows `--`
+goes to ansible-playbook, such as `-- --ask-vault-pass`.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from nova.terminal import console, new_list
+
+ROOT = Path(__file__).resolve().parents[1]
+PLAYBOOK = ROOT / "ansible" / "playbooks" / "status.yml"
+
+
+def ask(inventories: list[Path], options: list[str]) -> dict[str, Any]:
+    """Let the playbook ask the hosts; return what they said.
+
+    Raises:
+        SystemExit: the playbook failed; what it printed is shown.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "status.json"
+        done = subprocess.run(
+            [
+                str(Path(sys.executable).parent / "ansible-playbook"),
+                *(f"--inventory={path}" for path in inventories),
+                *("-e", f"output={output}", str(PLAYBOOK), *options),
+            ],
+            env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible" / "ansible.cfg")},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        if not output.exists():
+            sys.stderr.write(done.stdout)
+            raise SystemExit(done.returncode or 1)
+        found: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
+        return found
+
+
+def host_table(hosts: dict[str, dict[str, Any]]) -> Table:
+    """One line a host: release, free space, clock, and units that are not as they should be."""
+    table = new_list("host", "release", "free MB /opt", "/var", "clock", "units")
+    for name, survey in hosts.items():
+        if not survey:
+            table.add_row(escape(name), "[red]not reached[/red]", "", "", "", "")
+            continue
+        free = survey["free_megabytes"]
+        table.add_row(
+            escape(name),
+            escape(survey["release"] or "none") + (" (unfinished)" if survey["pending"] else ""),
+            f"{free['/opt']:,}",
+            f"{free['/var']:,}",
+            f"{survey['clock_offset']:+.1f} s",
+            escape(unit_line(survey["units"])),
+        )
+    return table
+
+
+def unit_line(units: dict[str, dict[str, Any]]) -> str:
+    """Say how many units run, and which are not as they should be."""
+    odd = [
+        f"{name} {unit['state']}{', out of date' if unit['stale'] else ''}"
+        for name, unit in units.items()
+        if unit["enabled"] and (unit["state"] != "active" or unit["stale"])
+    ]
+    running = sum(unit["state"] == "active" for unit in units.values())
+    return "; ".join([f"{running} run", *odd])
+
+
+def worker_table(workers: list[dict[str, Any]]) -> Table:
+    """One line a worker."""
+    table = new_list("worker", "state", "release", "running", "processes")
+    for worker in workers:
+        numbers = (str(worker["active"]), str(worker["concurrency"]))
+        row = (worker["name"], worker["state"], worker["release"], *numbers)
+        table.add_row(*map(escape, row))
+    return table
+
+
+def show(found: dict[str, Any]) -> None:
+    """Print all of it."""
+    console.print(host_table(found["hosts"]))
+    fleet = found["fleet"]
+    if not fleet:
+        console.print("[red]No host could say how the fleet is.[/red]")
+        return
+    console.print(worker_table(fleet["workers"]))
+    queues = new_list("queue", "waiting", "dead letters")
+    for name, waiting in fleet["queues"].items():
+        queues.add_row(name, f"{waiting:,}", f"{fleet['dead_letters'][name]:,}")
+    console.print(queues)
+    beat = fleet["beat"]
+    console.print(escape(f"Beat: {beat['host']} leads." if beat else "Beat: none leads."))
+    server = fleet["redis"]
+    console.print(escape(f"Redis: {server['address']}, {server['version']}, {server['role']}."))
+    for replica in server["replicas"]:
+        line = (
+            f"  {replica['address']}: {replica['state']}, {replica['behind_bytes']:,} bytes behind"
+        )
+        console.print(escape(line))
+    lock = (found["operations"] or {}).get("lock")
+    console.print(escape(f"Lock: {lock['owner']}, {lock['reason']}." if lock else "Lock: free."))
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.fleet_status", description=__doc__)
+    parser.add_argument("-i", "--inventory", type=Path, action="append", required=True)
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+    parser.add_argument("options", nargs="*", help="for ansible-playbook, after --")
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    """Show it; exit 1 if a host was not reached."""
+    options = parse()
+    found = ask(options.inventory, options.options)
+    if options.json:
+        print(json.dumps(found, indent=2))
+    else:
+        show(found)
+    return 0 if all(found["hosts"].values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
