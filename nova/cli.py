@@ -15,6 +15,7 @@ from nova.governance import commands as governance_commands
 from nova.ingest import commands as ingest_commands
 from nova.legacy import commands as migration_commands
 from nova.maintenance import commands as maintenance_commands
+from nova.operations import commands as operations_commands
 from nova.runtime import deadletter_commands, fleet_commands, worker_commands
 from nova.trends import commands as trends_commands
 
@@ -91,6 +92,8 @@ app.add_typer(governance_commands.governance)
 app.add_typer(analytics_commands.analytics)
 app.add_typer(deadletter_commands.deadletter)
 app.add_typer(worker_commands.worker)
+app.add_typer(operations_commands.fleet)
+app.command(epilog="Example: nova audit --limit 50")(operations_commands.audit)
 app.add_typer(migration_commands.migration)
 app.add_typer(source_commands.sources)
 app.add_typer(memory_commands.memory)

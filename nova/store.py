@@ -92,6 +92,11 @@ class Keys:
     #: aggregates: YYYY-MM-DD, for a month its first day -> yyyymmdd.
     ANALYTICS_DAYS = "nova:analytics:days"
     ANALYTICS_MONTHS = "nova:analytics:months"
+    #: Who works on the fleet (hash), the last token that was given for it, and what was done
+    #: (stream).
+    FLEET_LOCK = "nova:fleet:lock"
+    FLEET_TOKEN = "nova:fleet:token"  # noqa: S105  # no secret
+    AUDIT = "nova:audit"
 
     @staticmethod
     def staging(area: str) -> str:

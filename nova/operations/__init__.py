@@ -1,0 +1,1 @@
+"""What an operator's work on the fleet needs: lock, audit, releases, checks; docs/releases.md."""

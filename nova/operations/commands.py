@@ -1,0 +1,172 @@
+"""The commands `nova fleet` and `nova audit`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from nova.operations import audit as audit_log
+from nova.operations import lock as fleet_lock
+from nova.operations.audit import AuditEntry, Outcome
+from nova.operations.lock import FleetLock
+from nova.settings import get_settings, present_user
+from nova.store import open_redis
+from nova.terminal import JsonOption, console, new_list, print_json
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+fleet = typer.Typer(
+    name="fleet",
+    help="Work on the fleet, one at a time: its lock, its health, its audit.",
+    no_args_is_help=True,
+)
+
+TtlOption = Annotated[
+    int, typer.Option(min=1, max=86400, help="Seconds until it expires if it is not renewed.")
+]
+TokenArgument = Annotated[
+    int, typer.Argument(metavar="TOKEN", help="The token that `nova fleet lock` has printed.")
+]
+ByOption = Annotated[
+    str | None, typer.Option(help="Who does it; this user if not given.", show_default=False)
+]
+
+
+def _clock(moment: "datetime") -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+# --- The lock
+
+
+@fleet.command(epilog="Example: nova fleet lock --owner ann@controller --reason 'deploy 0.2.0'")
+def lock(
+    owner: Annotated[str, typer.Option(help="Who takes it; stands in refusals and the audit.")],
+    reason: Annotated[str, typer.Option(help="What it is for.")],
+    ttl: TtlOption = fleet_lock.TTL_SECONDS,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Take it from whoever holds it; is audited.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Take the lock of the fleet, or say who holds it and fail."""
+    settings = get_settings()
+    with open_redis(settings) as client:
+        taken = fleet_lock.take_lock(
+            client, settings, owner=owner, reason=reason, ttl_seconds=ttl, take_over=take_over
+        )
+    _report_lock(taken, as_json)
+
+
+@fleet.command(epilog="Example: nova fleet renew 7 --ttl 900")
+def renew(
+    token: TokenArgument, ttl: TtlOption = fleet_lock.TTL_SECONDS, as_json: JsonOption = False
+) -> None:
+    """Let the lock live longer; fails if it is not this token's any more, and says whose it is."""
+    with open_redis(get_settings()) as client:
+        renewed = fleet_lock.renew_lock(client, token, ttl)
+    _report_lock(renewed, as_json)
+
+
+def _report_lock(found: FleetLock, as_json: bool) -> None:
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+    else:
+        console.print(escape(f"Lock: {_lock_line(found)}"))
+
+
+def _lock_line(found: FleetLock) -> str:
+    return (
+        f"{found.owner} holds it with token {found.token} since {_clock(found.acquired_at)}, "
+        f"until {_clock(found.expires_at)} UTC, for: {found.reason}"
+    )
+
+
+@fleet.command(epilog="Example: nova fleet unlock 7")
+def unlock(token: TokenArgument, as_json: JsonOption = False) -> None:
+    """Free the lock; one that is gone is fine, that of another token is refused."""
+    with open_redis(get_settings()) as client:
+        freed = fleet_lock.free_lock(client, token)
+    if as_json:
+        print_json({"token": token, "freed": freed})
+    else:
+        console.print("Lock: freed." if freed else "Lock: it was gone already.")
+
+
+@fleet.command(epilog="Example: nova fleet show --json")
+def show(as_json: JsonOption = False) -> None:
+    """Show who works on the fleet, and what was done last."""
+    with open_redis(get_settings()) as client:
+        found, last = fleet_lock.read_lock(client), audit_log.read_audit(client, 1)
+    if as_json:
+        print_json(
+            {
+                "lock": None if found is None else found.model_dump(mode="json"),
+                "last": last[0].model_dump(mode="json", by_alias=True) if last else None,
+            }
+        )
+        return
+    console.print(escape(f"Lock: {_lock_line(found)}") if found else "Lock: free.")
+    for entry in last:
+        console.print(escape(f"Last: {_clock(entry.at)} UTC, {entry.line()}"))
+
+
+# --- The audit
+
+
+@fleet.command(
+    epilog="Example: nova fleet note --by ann --action deploy --from 0.1.0 --to 0.2.0 --result ok"
+)
+def note(
+    *,
+    action: Annotated[str, typer.Option(help="What was done, such as deploy.")],
+    result: Annotated[Outcome, typer.Option(help="How it ended.")],
+    by: ByOption = None,
+    before: Annotated[str, typer.Option("--from", help="What was there before.")] = "",
+    after: Annotated[str, typer.Option("--to", help="What was to be there after.")] = "",
+    detail: Annotated[str, typer.Option(help="More about it, in one line.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Add a line to the audit, and to the journal of this host; secrets of Nova's are left out."""
+    settings = get_settings()
+    made = audit_log.new_note(
+        settings,
+        by=by or present_user(),
+        action=action,
+        before=before,
+        after=after,
+        result=result,
+        detail=detail,
+    )
+    # First, for it takes the line also while Redis is away.
+    audit_log.tell_journal(made)
+    with open_redis(settings) as client:
+        audit_log.record(client, made)
+    if as_json:
+        print_json(made.model_dump(mode="json", by_alias=True))
+    else:
+        console.print(escape(made.line()))
+
+
+def audit(
+    limit: Annotated[int, typer.Option(min=1, help="Most entries to show.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what was done to the fleet, by whom and how it ended, newest first."""
+    with open_redis(get_settings()) as client:
+        entries = audit_log.read_audit(client, limit)
+    if as_json:
+        print_json([entry.model_dump(mode="json", by_alias=True) for entry in entries])
+    elif entries:
+        console.print(_audit_table(entries))
+    else:
+        console.print("Nothing was done yet.")
+
+
+def _audit_table(entries: list[AuditEntry]) -> object:
+    table = new_list("when (UTC)", "who", "what", "from", "to", "result", "detail", gap=1)
+    for entry in entries:
+        words = (entry.by, entry.action, entry.from_, entry.to, entry.result, entry.detail)
+        table.add_row(_clock(entry.at), *(escape(word or "-") for word in words))
+    return table

@@ -1,0 +1,34 @@
+-- Takes the lock of the fleet.
+--
+-- KEYS  1 lock (hash), 2 the last token that was given, 3 audit (stream)
+-- ARGV  1 owner, 2 reason, 3 seconds until it expires, 4 seconds to remember it after that,
+--       5 'take-over' to take it from whoever holds it, 6 audit entries to keep
+--
+-- An expired lock stays in its key for a while: if nobody takes it meanwhile, its owner may go on.
+-- A take-over and its line in the audit are one step.
+--
+-- Returns {1, fields of the lock, fields of the one that was taken over}, or {0, fields of the lock}
+-- of the other.
+local lock, last_token, audit = KEYS[1], KEYS[2], KEYS[3]
+local owner, reason, ttl, remember = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local time = now()
+local before = redis.call('HMGET', lock, 'owner', 'reason', 'expires_at', 'ttl')
+local left = before[3] and tonumber(before[3]) - time or 0
+-- So much time is left only after the clock was set back.
+local is_held = left > 0 and left <= tonumber(before[4])
+local fields_before = redis.call('HGETALL', lock)
+if is_held and ARGV[5] ~= 'take-over' then
+  return {0, fields_before}
+end
+redis.call('DEL', lock)
+local token = redis.call('INCR', last_token)
+redis.call('HSET', lock, 'token', token, 'owner', owner, 'reason', reason, 'ttl', ttl,
+  'acquired_at', string.format('%.6f', time), 'expires_at', string.format('%.6f', time + ttl))
+redis.call('EXPIRE', lock, ttl + remember)
+if not is_held then
+  return {1, redis.call('HGETALL', lock), {}}
+end
+redis.call('XADD', audit, 'MAXLEN', '~', ARGV[6], '*', 'by', owner, 'action', 'take over the lock',
+  'from', before[1], 'to', owner, 'result', 'ok',
+  'detail', 'it was held for: ' .. before[2] .. '; now for: ' .. reason)
+return {1, redis.call('HGETALL', lock), fields_before}
