@@ -13,15 +13,9 @@ import yaml
 from testinfra.host import Host
 
 from scripts.lab.hosts import SECRETS
+from scripts.lab.load import AS_NOVA
 
-ROOT = Path(__file__).resolve().parents[3]
-# Python on a host with the settings, credentials and user of the units.
-AS_NOVA = (
-    "systemd-run --quiet --pipe --wait --collect -p User=nova -p WorkingDirectory=/var/lib/nova"
-    " -p EnvironmentFile=/etc/nova/nova.env"
-    " -p LoadCredential=nova_redis_password:/etc/nova/credentials/nova_redis_password"
-    " /opt/nova/current/bin/python -c %s %s"
-)
+ROOT = Path(__file__).resolve().parents[2]
 # Sends health checks to queues until each named worker has answered from each of its queues.
 ASK = """
 import json, sys, time
@@ -76,6 +70,15 @@ class Fleet:
         output = self.run_as_nova(self.one("workers"), ASK, json.dumps(expected))
         answer: dict[str, Any] = json.loads(output)
         return answer
+
+    def ask_json(self, command: str) -> Any:
+        """Run a command of Nova on one host, and read the JSON that it prints."""
+        return json.loads(self.one("workers").check_output(command))
+
+    def status(self) -> dict[str, Any]:
+        """Return what `nova status` says of the fleet."""
+        found: dict[str, Any] = self.ask_json("nova status --json")
+        return found
 
     def run_as_nova(self, host: Host, program: str, argument: str) -> str:
         """Run a Python program with one argument on a host; return the last line it prints."""

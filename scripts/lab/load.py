@@ -1,0 +1,121 @@
+"""Load that goes on while a fleet is rolled, and counts: tasks on a host, requests from here."""
+
+import json
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import httpx
+from testinfra.host import Host
+
+from scripts.lab.docker import LabError
+
+#: Python on a host with the settings, credentials and user of the units.
+AS_NOVA = (
+    "systemd-run --quiet --pipe --wait --collect -p User=nova -p WorkingDirectory=/var/lib/nova"
+    " -p EnvironmentFile=/etc/nova/nova.env"
+    " -p LoadCredential=nova_redis_password:/etc/nova/credentials/nova_redis_password"
+    " /opt/nova/current/bin/python -c %s %s"
+)
+#: Publishes numbers until a file is gone; writes those that Redis has confirmed, one a line.
+PUBLISH = """
+import pathlib, sys, time
+from nova.celery_app import app
+from nova.errors import NovaError
+running, done = pathlib.Path("/var/lib/nova/load.running"), pathlib.Path("/var/lib/nova/load.done")
+first = int(sys.argv[1])
+with done.open("w", buffering=1) as stream:
+    for number in range(first, first + 100_000):
+        if not running.exists():
+            break
+        try:
+            app.send_task("nova.maintenance.count_task", [number], {"seconds": 0.02})
+        except NovaError as error:
+            print(number, error, file=sys.stderr)
+        else:
+            stream.write(f"{number}\\n")
+        time.sleep(0.1)
+"""
+UNIT = "nova-test-load"
+
+
+class TaskLoad:
+    """Numbered tasks, ten a second, from a process on a host that keeps its release."""
+
+    def __init__(self, host: Host, first: int) -> None:
+        self._host = host
+        self._first = first
+        # The link is switched meanwhile.
+        release = host.check_output("readlink -f /opt/nova/current")
+        command = AS_NOVA.replace("/opt/nova/current", release)
+        self._command = command.replace("--pipe --wait", f"--unit={UNIT}")
+
+    def __enter__(self) -> "TaskLoad":
+        self._host.check_output("install -o nova /dev/null /var/lib/nova/load.running")
+        self._host.check_output(self._command, PUBLISH, str(self._first))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._host.run("rm -f /var/lib/nova/load.running")
+        deadline = time.monotonic() + 30
+        while self._host.run(f"systemctl is-active --quiet {UNIT}").rc == 0:
+            if time.monotonic() > deadline:
+                raise LabError(f"{UNIT} does not end")
+            time.sleep(0.5)
+
+    def confirmed(self) -> list[int]:
+        """The numbers that were published."""
+        return [int(n) for n in self._host.check_output("cat /var/lib/nova/load.done").split()]
+
+
+@dataclass
+class RequestLoad:
+    """Requests to the API, each over a connection of its own, five a second."""
+
+    url: str
+    token: str
+    answers: Counter[str] = field(default_factory=Counter)
+    _stopping: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def __enter__(self) -> "RequestLoad":
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        headers = {"Authorization": f"Bearer {self.token}"}
+        while not self._stopping.wait(0.2):
+            try:
+                # A restart of the API holds requests back for as long as it takes.
+                answer = httpx.get(f"{self.url}/api/celery/status", headers=headers, timeout=60)
+                self.answers[str(answer.status_code)] += 1
+            except httpx.HTTPError as error:
+                self.answers[repr(error)] += 1
+
+
+def effects(fleet: Any, key: str) -> Counter[int]:
+    """The numbers in the list of effects, and how often each is there."""
+    program = (
+        "import json, sys; from nova.settings import get_settings; from nova.store import connect; "
+        "print(json.dumps([int(n) for n in connect(get_settings()).lrange(sys.argv[1], 0, -1)]))"
+    )
+    return Counter(json.loads(fleet.run_as_nova(fleet.one("workers"), program, key)))
