@@ -94,6 +94,9 @@ app.add_typer(deadletter_commands.deadletter)
 app.add_typer(worker_commands.worker)
 app.add_typer(operations_commands.fleet)
 app.command(epilog="Example: nova audit --limit 50")(operations_commands.audit)
+app.command(epilog="Example: nova gate --release 0.2.0-1a2b3c4d --worker trends@nova1")(
+    operations_commands.gate
+)
 app.add_typer(migration_commands.migration)
 app.add_typer(source_commands.sources)
 app.add_typer(memory_commands.memory)
