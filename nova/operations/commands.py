@@ -181,6 +181,32 @@ WorkersOption = Annotated[
 ]
 
 
+@fleet.command(epilog="Example: nova fleet check --worker trends@nova1 --worker trends@nova2")
+def check(
+    *,
+    workers: WorkersOption = None,
+    release: Annotated[
+        str | None, typer.Option(help="The release that all must run.", show_default=False)
+    ] = None,
+    beat: Annotated[bool, typer.Option(help="Whether a beat must lead.")] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Check that the fleet may be worked on: workers, queues, beat and Redis are well."""
+    from nova.operations.health import Expected, check_fleet
+
+    settings = get_settings()
+    with open_redis(settings) as client:
+        found = check_fleet(client, settings, Expected(tuple(workers or ()), release, beat))
+    if as_json:
+        print_json(found.model_dump())
+    elif found.passed:
+        typer.echo("The fleet is well.")
+    for finding in found.findings:
+        typer.echo(finding.line(), err=True)
+    if not found.passed:
+        raise typer.Exit(1)
+
+
 def gate(
     *,
     release: Annotated[str, typer.Option(help="The release that must answer.")],
