@@ -16,6 +16,7 @@ from nova.ingest import commands as ingest_commands
 from nova.legacy import commands as migration_commands
 from nova.maintenance import commands as maintenance_commands
 from nova.operations import commands as operations_commands
+from nova.operations import release_commands
 from nova.runtime import deadletter_commands, fleet_commands, worker_commands
 from nova.trends import commands as trends_commands
 
@@ -94,6 +95,10 @@ app.add_typer(deadletter_commands.deadletter)
 app.add_typer(worker_commands.worker)
 app.add_typer(operations_commands.fleet)
 app.command(epilog="Example: nova audit --limit 50")(operations_commands.audit)
+app.command(epilog="Example: nova gate --release 0.2.0-1a2b3c4d --worker trends@nova1")(
+    operations_commands.gate
+)
+app.add_typer(release_commands.release)
 app.add_typer(migration_commands.migration)
 app.add_typer(source_commands.sources)
 app.add_typer(memory_commands.memory)

@@ -97,6 +97,10 @@ class Keys:
     FLEET_LOCK = "nova:fleet:lock"
     FLEET_TOKEN = "nova:fleet:token"  # noqa: S105  # no secret
     AUDIT = "nova:audit"
+    #: What was judged of releases (hash: id -> JSON).
+    RELEASES = "nova:releases"
+    #: Written to see whether the replicas of Redis take it.
+    FLEET_CHECK = "nova:fleet:check"
 
     @staticmethod
     def staging(area: str) -> str:

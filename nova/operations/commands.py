@@ -1,5 +1,6 @@
-"""The commands `nova fleet` and `nova audit`."""
+"""The commands `nova fleet`, `nova audit` and `nova gate`."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +11,7 @@ from nova.operations import lock as fleet_lock
 from nova.operations.audit import AuditEntry, Outcome
 from nova.operations.lock import FleetLock
 from nova.settings import get_settings, present_user
-from nova.store import open_redis
+from nova.store import open_redis, redis_errors
 from nova.terminal import JsonOption, console, new_list, print_json
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _report_lock(found: FleetLock, as_json: bool) -> None:
     if as_json:
         print_json(found.model_dump(mode="json"))
     else:
-        console.print(escape(f"Lock: {_lock_line(found)}"))
+        typer.echo(f"Lock: {_lock_line(found)}")
 
 
 def _lock_line(found: FleetLock) -> str:
@@ -91,7 +92,7 @@ def unlock(token: TokenArgument, as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"token": token, "freed": freed})
     else:
-        console.print("Lock: freed." if freed else "Lock: it was gone already.")
+        typer.echo("Lock: freed." if freed else "Lock: it was gone already.")
 
 
 @fleet.command(epilog="Example: nova fleet show --json")
@@ -107,9 +108,9 @@ def show(as_json: JsonOption = False) -> None:
             }
         )
         return
-    console.print(escape(f"Lock: {_lock_line(found)}") if found else "Lock: free.")
+    typer.echo(f"Lock: {_lock_line(found)}" if found else "Lock: free.")
     for entry in last:
-        console.print(escape(f"Last: {_clock(entry.at)} UTC, {entry.line()}"))
+        typer.echo(f"Last: {_clock(entry.at)} UTC, {entry.line()}")
 
 
 # --- The audit
@@ -146,7 +147,7 @@ def note(
     if as_json:
         print_json(made.model_dump(mode="json", by_alias=True))
     else:
-        console.print(escape(made.line()))
+        typer.echo(made.line())
 
 
 def audit(
@@ -170,3 +171,75 @@ def _audit_table(entries: list[AuditEntry]) -> object:
         words = (entry.by, entry.action, entry.from_, entry.to, entry.result, entry.detail)
         table.add_row(_clock(entry.at), *(escape(word or "-") for word in words))
     return table
+
+
+# --- Checks
+
+WorkersOption = Annotated[
+    list[str] | None,
+    typer.Option("--worker", metavar="NAME@HOST", help="A worker; give it again for more."),
+]
+
+
+@fleet.command(epilog="Example: nova fleet check --worker trends@nova1 --worker trends@nova2")
+def check(
+    *,
+    workers: WorkersOption = None,
+    release: Annotated[
+        str | None, typer.Option(help="The release that all must run.", show_default=False)
+    ] = None,
+    beat: Annotated[bool, typer.Option(help="Whether a beat must lead.")] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Check that the fleet may be worked on: workers, queues, beat and Redis are well."""
+    from nova.operations.health import Expected, check_fleet
+
+    settings = get_settings()
+    with open_redis(settings) as client:
+        found = check_fleet(client, settings, Expected(tuple(workers or ()), release, beat))
+    if as_json:
+        print_json(found.model_dump())
+    elif found.passed:
+        typer.echo("The fleet is well.")
+    for finding in found.findings:
+        typer.echo(finding.line(), err=True)
+    if not found.passed:
+        raise typer.Exit(1)
+
+
+def gate(
+    *,
+    release: Annotated[str, typer.Option(help="The release that must answer.")],
+    workers: WorkersOption = None,
+    api: Annotated[
+        str,
+        typer.Option(metavar="URL", help="Where the API is, such as http://127.0.0.1:8000."),
+    ] = "",
+    api_ca: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, help="CA certificates (PEM) that the API's one is verified with."
+        ),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds within which all must pass.")
+    ] = 120,
+    as_json: JsonOption = False,
+) -> None:
+    """Check what was just started on this host: that it runs the release, and does its work."""
+    from nova.celery_app import app
+    from nova.operations.gate import Wanted, run_gate
+
+    settings = get_settings()
+    wanted = Wanted(release, tuple(workers or ()), api, api_ca, timeout)
+    with redis_errors(settings):
+        result = run_gate(settings, app, wanted)
+    if as_json:
+        print_json(result.model_dump())
+    elif result.passed:
+        typer.echo(f"Gate: release {release} passed in {result.seconds:.1f} s.")
+    for check in result.checks:
+        if not check.passed:
+            typer.echo(check.line(), err=True)
+    if not result.passed:
+        raise typer.Exit(1)
