@@ -68,6 +68,19 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     return found
 
 
+# --- Units
+
+
+def test_a_unit_is_enabled_by_its_link_though_it_was_never_loaded(host: Host) -> None:
+    """Instances of a template are in no list of systemctl's until they run."""
+    wants = host.root / "etc/systemd/system/nova.target.wants"
+    wants.mkdir()
+    for name in (WORKER, BEAT, "redis-server.service"):
+        (wants.parent / name).touch()
+        (wants / name).symlink_to(f"../{name}")
+    assert host.program.enabled_units() == {WORKER, BEAT}
+
+
 # --- Releases
 
 

@@ -85,19 +85,27 @@ def systemctl(*arguments: str) -> str:
 
 def units() -> dict[str, dict[str, Any]]:
     """Return Nova's units by name: state, whether enabled, whether what runs is out of date."""
-    listing = ("--plain", "--no-legend", *UNIT_PATTERNS)
-    found: dict[str, dict[str, Any]] = {}
-    for line in systemctl("list-unit-files", *listing).splitlines():
-        name, enabled, *_ = line.split()
-        if "@." not in name:  # a template is no unit
-            found[name] = {"state": "inactive", "enabled": enabled == "enabled", "stale": False}
-    for line in systemctl("list-units", "--all", *listing).splitlines():
-        name, _, state, *_ = line.split()
+    found: dict[str, dict[str, Any]] = {
+        name: {"state": "inactive", "enabled": True, "stale": False} for name in enabled_units()
+    }
+    listing = systemctl("list-units", "--all", "--plain", "--no-legend", *UNIT_PATTERNS)
+    for line in listing.splitlines():
+        name, loaded, state, *_ = line.split()
         unit = found.setdefault(name, {"enabled": False, "stale": False})
         unit["state"] = state
-        if is_up(unit):
-            unit["stale"] = is_stale(name)
+        unit["stale"] = is_up(unit) and is_stale(name)
+        if loaded == "not-found" and not is_up(unit) and not unit["enabled"]:
+            del found[name]  # another unit only mentions it
     return found
+
+
+def enabled_units() -> set[str]:
+    """Return the names of the units that start at boot.
+
+    systemctl has no list of them: it knows a template's instances only while they are loaded.
+    """
+    links = (link for pattern in UNIT_PATTERNS for link in UNIT_FILES.glob(f"*.wants/{pattern}"))
+    return {link.name for link in links}
 
 
 def is_up(unit: dict[str, Any]) -> bool:
