@@ -7,6 +7,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from nova.operations.lock import read_lock
+from nova.operations.pause import read_pause
 from nova.queues import QUEUES
 from nova.runtime.issued import TaskState
 from nova.settings import get_settings
@@ -37,9 +39,13 @@ def status(as_json: JsonOption = False) -> None:
     from nova.runtime.fleet import read_fleet
 
     with open_redis(get_settings()) as client:
-        fleet = read_fleet(client)
+        fleet, lock, pause = read_fleet(client), read_lock(client), read_pause(client)
     if as_json:
-        print_json(fleet.model_dump(mode="json"))
+        operations = {
+            "lock": None if lock is None else lock.model_dump(mode="json"),
+            "api_pause": None if pause is None else pause.model_dump(mode="json"),
+        }
+        print_json(fleet.model_dump(mode="json") | operations)
         return
     console.print(_worker_table(fleet.workers) if fleet.workers else "No worker is online.")
     console.print(_queue_table(fleet))
@@ -47,6 +53,10 @@ def status(as_json: JsonOption = False) -> None:
         console.print("Beat: [red]none leads[/red], nothing is published by the schedule.")
     else:
         console.print(escape(f"Beat: {fleet.beat.host} leads, release {fleet.beat.release}."))
+    if lock is not None:
+        console.print(escape(f"Lock: {lock.owner} works on the fleet, for: {lock.reason}"))
+    if pause is not None:
+        console.print(escape(f"API: {pause.line()}"))
     given_up = sum(fleet.dead_letters.values())
     if given_up:
         console.print(f"[red]{given_up:,} dead letters[/red]; see: nova deadletter list")

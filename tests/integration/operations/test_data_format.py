@@ -6,11 +6,13 @@ from typing import cast
 
 import redis
 
+from nova.api.admission import Gate
 from nova.api.security import Role, TokenIssuer
 from nova.api.tokens import list_tokens, record_token, revoke_token
 from nova.governance.overrides import list_overrides, set_override
 from nova.operations.audit import new_note, read_audit, record
 from nova.operations.lock import read_lock, renew_lock, take_lock
+from nova.operations.pause import pause_api, read_pause
 from nova.operations.releases import find_release, list_releases, mark_release
 from nova.runtime.fleet import read_fleet
 from nova.runtime.leader import Leader
@@ -50,6 +52,14 @@ def test_heartbeats_and_the_lead(fleet: Fleet) -> None:
         assert found.beat is not None
         assert found.beat.pid > 0
         assert [release.workers for release in list_releases(client)] == [1]
+
+
+def test_the_pause_of_the_api(client: redis.Redis, settings: Settings) -> None:
+    hour = timedelta(hours=1)
+    pause = pause_api(client, settings, duration=hour, reason="work", by="ann")
+    widen_key(client, Keys.API_PAUSE)
+    assert read_pause(client) == pause
+    assert "work" in Gate(settings, client).ask("a token").reason
 
 
 def test_overrides(client: redis.Redis) -> None:
