@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,17 @@ def test_each_of_several_workers_is_seen_to_claim_beside_others(fleet: Fleet) ->
     gate = Gate(fleet, *(word for name in names for word in ("--worker", name)))
     assert gate.failed() == []
     assert len(gate.json["checks"]) == 6
+    wait_until(lambda: nothing_is_left(fleet), fleet.explain)
+
+
+def test_a_worker_that_comes_up_meanwhile_passes(fleet: Fleet) -> None:
+    """Its health check has waited for it, and is not published again and again."""
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(Gate, fleet, "--worker", "late@test", timeout=60)
+        wait_until(lambda: fleet.client.llen("late@test.dq2"))
+        assert fleet.client.llen("late@test.dq2") == 1
+        fleet.start("late")
+        assert running.result().failed() == []
     wait_until(lambda: nothing_is_left(fleet), fleet.explain)
 
 
