@@ -37,7 +37,7 @@ def pause_api(
     """Pause the API for so long from now, in place of the pause that there may be.
 
     Raises:
-        InputError: the duration is not between a second and a week, or the reason is no line.
+        InputError: the duration is not between a second and a week, or there is no reason.
         redis.RedisError: Redis does not take it.
     """
     if not timedelta(seconds=1) <= duration <= LONGEST:
