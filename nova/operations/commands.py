@@ -1,5 +1,7 @@
 """The commands `nova fleet`, `nova audit`, `nova gate` and `nova api-pause`."""
 
+import signal
+import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -241,6 +243,8 @@ def gate(
 
     settings = get_settings()
     wanted = Wanted(release, tuple(workers or ()), api, api_ca, timeout)
+    # A playbook that is interrupted ends it so: what it has published is taken back all the same.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with redis_errors(settings):
         result = run_gate(settings, app, wanted)
     if as_json:

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import nova
 from nova.operations.gate import BUSY_SECONDS
 from nova.store import Keys
@@ -168,6 +170,20 @@ def test_a_worker_that_is_not_there_fails(fleet: Fleet) -> None:
         "worker nobody@test: heartbeat: none, it is not online",
         "worker nobody@test: direct queue: no answer",
     ]
+    assert not fleet.client.llen("nobody@test.dq2")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_gate_that_is_ended_takes_back_what_it_published(fleet: Fleet, number: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nova", "gate", "--release", "1", "--worker", "nobody@test"],
+        cwd=ROOT,
+        env=fleet.environment | {"REDIS_URL": fleet.url},
+        stderr=subprocess.DEVNULL,
+    )
+    wait_until(lambda: fleet.client.llen("nobody@test.dq2") or process.poll() is not None)
+    process.send_signal(number)
+    assert process.wait(30) != 0
     assert not fleet.client.llen("nobody@test.dq2")
 
 
