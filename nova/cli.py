@@ -94,6 +94,7 @@ app.add_typer(analytics_commands.analytics)
 app.add_typer(deadletter_commands.deadletter)
 app.add_typer(worker_commands.worker)
 app.add_typer(operations_commands.fleet)
+app.add_typer(operations_commands.api_pause)
 app.command(epilog="Example: nova audit --limit 50")(operations_commands.audit)
 app.command(epilog="Example: nova gate --release 0.2.0-1a2b3c4d --worker trends@nova1")(
     operations_commands.gate

@@ -29,6 +29,14 @@ class UnavailableError(NovaError):
     """A server that Nova needs does not answer."""
 
 
+class PausedError(NovaError):
+    """The API is paused, on purpose; after `retry_after_seconds` it is not."""
+
+    def __init__(self, reason: str, retry_after_seconds: int) -> None:
+        super().__init__(reason)
+        self.retry_after_seconds = retry_after_seconds
+
+
 class SourceError(NovaError):
     """A source could not be fetched, or is not what it should be. `url` holds no secrets."""
 

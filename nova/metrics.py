@@ -117,6 +117,14 @@ REDIS_UP = FleetGauge(
     "nova_redis_up", "1 if Redis answers, else 0; then nothing that is read from it is shown."
 )
 
+FLEET_LOCK = FleetGauge(
+    "nova_fleet_lock_seconds",
+    "For how long somebody has held the lock of the fleet; 0 if nobody does.",
+)
+API_PAUSE = FleetGauge(
+    "nova_api_pause_seconds", "For how long the API stays paused on purpose; 0 if it is not."
+)
+
 QUEUE_DEPTH = FleetGauge(
     "nova_queue_depth_tasks", "Tasks that wait in a queue and that no worker has yet.", ("queue",)
 )
@@ -266,6 +274,8 @@ MISSED_SLOTS = FleetCounter(
 FLEET_METRICS: tuple[FleetGauge | FleetCounter | FleetHistogram, ...] = (
     RELEASE_INFO,
     REDIS_UP,
+    FLEET_LOCK,
+    API_PAUSE,
     QUEUE_DEPTH,
     OLDEST_TASK,
     WORKERS_ONLINE,

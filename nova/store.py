@@ -99,6 +99,8 @@ class Keys:
     AUDIT = "nova:audit"
     #: What was judged of releases (hash: id -> JSON).
     RELEASES = "nova:releases"
+    #: Stands there while the API is paused, JSON; expires then.
+    API_PAUSE = "nova:api:pause"
     #: Written to see whether the replicas of Redis take it.
     FLEET_CHECK = "nova:fleet:check"
 

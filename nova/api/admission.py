@@ -1,13 +1,15 @@
-"""Whether a valid token may pass now: it was not revoked, and has requests left in this minute.
+"""Whether a valid token may pass now: it was not revoked, has requests left in this minute, and the
+API is not paused.
 
-Both stand in Redis, so that they count for all API hosts at once. One question asks for both.
+All stand in Redis, so that they count for all API hosts at once. One question asks for all.
 """
 
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import redis
 
+from nova.operations.pause import ApiPause
 from nova.runtime.scripts import load
 from nova.settings import Settings
 from nova.store import Keys, redis_errors
@@ -17,9 +19,11 @@ from nova.store import Keys, redis_errors
 class Admission:
     """What became of a request."""
 
-    status: Literal["admitted", "revoked", "limited"]
+    status: Literal["admitted", "revoked", "limited", "paused"]
     #: Seconds after which the next request passes.
     retry_after_seconds: int
+    #: Why the API is paused, if it is.
+    reason: str = ""
 
 
 class Gate:
@@ -38,8 +42,9 @@ class Gate:
         """
         with redis_errors(self._settings):
             answer = self._admit(
-                keys=[Keys.revoked_token(token_id), Keys.allowance(token_id)],
+                keys=[Keys.revoked_token(token_id), Keys.allowance(token_id), Keys.API_PAUSE],
                 args=[self._settings.api_rate_limit],
             )
-        status, seconds = cast(tuple[bytes, int], answer)
-        return Admission(cast(Literal["admitted"], status.decode()), int(seconds))
+        status, seconds, *pause = cast(list[Any], answer)
+        reason = ApiPause.model_validate_json(pause[0]).line() if pause else ""
+        return Admission(status.decode(), int(seconds), reason)

@@ -10,6 +10,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from nova.api.admission import Gate
 from nova.api.security import Caller, InvalidTokenError, Role, TokenIssuer
+from nova.errors import PausedError
 from nova.settings import Settings
 
 #: Of an answer to a token that is not accepted (RFC 6750, section 3).
@@ -25,6 +26,7 @@ def require(role: Role) -> Callable[..., Caller]:
     Raises:
         HTTPException: 401 without a valid token or with a revoked one, 403 with a role that is too
             low, 429 with more requests than are allowed.
+        PausedError: the API is paused.
         UnavailableError: Redis, which knows what was revoked, does not answer.
     """
 
@@ -53,6 +55,8 @@ def _admit(gate: Gate, caller: Caller) -> None:
     admission = gate.ask(caller.token_id)
     if admission.status == "revoked":
         raise _unauthorized("the token was revoked; get a new one", INVALID_TOKEN)
+    if admission.status == "paused":
+        raise PausedError(admission.reason, admission.retry_after_seconds)
     if admission.status == "limited":
         seconds = admission.retry_after_seconds
         raise HTTPException(

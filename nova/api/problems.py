@@ -22,6 +22,7 @@ from nova.errors import (
     InputError,
     NotFoundError,
     NovaError,
+    PausedError,
     UnavailableError,
     UnconfirmedPublishError,
 )
@@ -87,6 +88,7 @@ KINDS: Mapping[type[NovaError], Kind] = {
     ConflictError: Kind("urn:nova:problem:conflict", "Conflict", 409),
     NotFoundError: Kind("urn:nova:problem:not-found", "Not found", 404),
     UnconfirmedPublishError: Kind("urn:nova:problem:unconfirmed", "Not confirmed", 503),
+    PausedError: Kind("urn:nova:problem:paused", "The API is paused", 503),
     UnavailableError: Kind("urn:nova:problem:unavailable", "A server is away", 503),
     ConfigurationError: Kind("urn:nova:problem:configuration", "Nova is misconfigured", 500),
     NovaError: Kind.of_status(500),
@@ -119,7 +121,7 @@ def problem_response(
         # The answer to an unknown error does not pass the middleware that sets it elsewhere.
         all_headers[request_ids.HEADER] = problem.request_id
     if kind.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        all_headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        all_headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
     return Response(body, kind.status, all_headers, MEDIA_TYPE)
 
 
@@ -141,6 +143,10 @@ def _on_nova_error(request: Request, error: Exception) -> Response:
     kind = next(KINDS[cls] for cls in type(error).__mro__ if cls in KINDS)
     if kind.status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return problem_response(request, kind, str(error))
+    if isinstance(error, PausedError):
+        # On purpose, and of every request: no word in the log.
+        headers = {"Retry-After": str(error.retry_after_seconds)}
+        return problem_response(request, kind, str(error), headers)
     if kind.status == HTTPStatus.SERVICE_UNAVAILABLE:
         logger.warning("%s %s: %s", request.method, _sent_path(request), error)
         task_id = error.task_id if isinstance(error, UnconfirmedPublishError) else None
@@ -208,7 +214,7 @@ _DESCRIPTIONS = {
     413: "The body is too large.",
     422: "The request, or the data in it, is wrong.",
     429: "Too many requests with this token; Retry-After says when the next one passes.",
-    503: "Redis is away; try again later.",
+    503: "Redis is away, or the API is paused; Retry-After says when to try again.",
 }
 _EXAMPLE_KINDS = {
     404: KINDS[NotFoundError],

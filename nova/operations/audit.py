@@ -11,7 +11,7 @@ import redis
 from pydantic import BaseModel, ConfigDict, Field
 from redis.client import Pipeline
 
-from nova.operations.words import LONGEST_NAME, check_words, hide_secrets
+from nova.operations.words import check_name, hide_secrets, one_line
 from nova.settings import Settings
 from nova.store import Keys
 
@@ -63,16 +63,17 @@ def new_note(
     """Return a note whose texts are one line each, and hold no secret of the settings.
 
     Raises:
-        InputError: a text is empty that must not be, too long, or more than a line.
+        InputError: a name is empty that must not be, too long, or more than a line.
     """
     texts = {
-        "by": check_words(by, "who did it", LONGEST_NAME),
-        "action": check_words(action, "the action", LONGEST_NAME),
-        "detail": check_words(detail, "the detail") if detail else "",
-        "from": check_words(before, "--from", LONGEST_NAME) if before else "",
-        "to": check_words(after, "--to", LONGEST_NAME) if after else "",
+        "by": check_name(by, "who did it"),
+        "action": check_name(action, "the action"),
+        "detail": detail,
+        "from": check_name(before, "--from") if before else "",
+        "to": check_name(after, "--to") if after else "",
     }
-    hidden = {name: hide_secrets(text, settings) for name, text in texts.items()}
+    # First, for a secret that is cut off is not found any more.
+    hidden = {name: one_line(hide_secrets(text, settings)) for name, text in texts.items()}
     return AuditNote.model_validate(hidden | {"result": result})
 
 

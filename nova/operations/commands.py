@@ -1,25 +1,33 @@
-"""The commands `nova fleet`, `nova audit` and `nova gate`."""
+"""The commands `nova fleet`, `nova audit`, `nova gate` and `nova api-pause`."""
 
+import signal
+import sys
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
+from nova.api.commands import parse_duration
 from nova.operations import audit as audit_log
 from nova.operations import lock as fleet_lock
 from nova.operations.audit import AuditEntry, Outcome
 from nova.operations.lock import FleetLock
+from nova.operations.pause import ApiPause, pause_api, read_pause, resume_api
 from nova.settings import get_settings, present_user
 from nova.store import open_redis, redis_errors
 from nova.terminal import JsonOption, console, new_list, print_json
 
-if TYPE_CHECKING:
-    from datetime import datetime
-
 fleet = typer.Typer(
     name="fleet",
     help="Work on the fleet, one at a time: its lock, its health, its audit.",
+    no_args_is_help=True,
+)
+
+api_pause = typer.Typer(
+    name="api-pause",
+    help="Let the API answer nobody for a while (503, Retry-After); tasks go on.",
     no_args_is_help=True,
 )
 
@@ -34,7 +42,7 @@ ByOption = Annotated[
 ]
 
 
-def _clock(moment: "datetime") -> str:
+def _clock(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
@@ -97,18 +105,21 @@ def unlock(token: TokenArgument, as_json: JsonOption = False) -> None:
 
 @fleet.command(epilog="Example: nova fleet show --json")
 def show(as_json: JsonOption = False) -> None:
-    """Show who works on the fleet, and what was done last."""
+    """Show who works on the fleet, whether the API is paused, and what was done last."""
     with open_redis(get_settings()) as client:
-        found, last = fleet_lock.read_lock(client), audit_log.read_audit(client, 1)
+        found, pause = fleet_lock.read_lock(client), read_pause(client)
+        last = audit_log.read_audit(client, 1)
     if as_json:
         print_json(
             {
                 "lock": None if found is None else found.model_dump(mode="json"),
+                "api_pause": None if pause is None else pause.model_dump(mode="json"),
                 "last": last[0].model_dump(mode="json", by_alias=True) if last else None,
             }
         )
         return
     typer.echo(f"Lock: {_lock_line(found)}" if found else "Lock: free.")
+    typer.echo(f"API: {pause.line()}" if pause else "API: not paused.")
     for entry in last:
         typer.echo(f"Last: {_clock(entry.at)} UTC, {entry.line()}")
 
@@ -232,6 +243,8 @@ def gate(
 
     settings = get_settings()
     wanted = Wanted(release, tuple(workers or ()), api, api_ca, timeout)
+    # A playbook that is interrupted ends it so: what it has published is taken back all the same.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with redis_errors(settings):
         result = run_gate(settings, app, wanted)
     if as_json:
@@ -243,3 +256,54 @@ def gate(
             typer.echo(check.line(), err=True)
     if not result.passed:
         raise typer.Exit(1)
+
+
+# --- The pause of the API
+
+
+@api_pause.command(epilog="Example: nova api-pause on --for 30m --reason 'moving Redis'")
+def on(
+    duration: Annotated[
+        timedelta,
+        typer.Option(
+            "--for", parser=parse_duration, metavar="DURATION", help="Then it ends by itself."
+        ),
+    ],
+    reason: Annotated[str, typer.Option(help="Why; callers of the API read it.")],
+    by: ByOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Pause the API on all hosts, at once; probes and metrics go on."""
+    settings = get_settings()
+    with open_redis(settings) as client:
+        pause = pause_api(
+            client, settings, duration=duration, reason=reason, by=by or present_user()
+        )
+    _report_pause(pause, as_json)
+
+
+@api_pause.command(epilog="Example: nova api-pause off")
+def off(by: ByOption = None, as_json: JsonOption = False) -> None:
+    """End the pause; without one, nothing is done."""
+    settings = get_settings()
+    with open_redis(settings) as client:
+        was_paused = resume_api(client, settings, by=by or present_user())
+    if as_json:
+        print_json({"was_paused": was_paused})
+    else:
+        typer.echo("API: resumed." if was_paused else "API: it was not paused.")
+
+
+@api_pause.command("show", epilog="Example: nova api-pause show --json")
+def show_pause(as_json: JsonOption = False) -> None:
+    """Show whether the API is paused, why and until when."""
+    with open_redis(get_settings()) as client:
+        pause = read_pause(client)
+    _report_pause(pause, as_json)
+
+
+def _report_pause(pause: ApiPause | None, as_json: bool) -> None:
+    if as_json:
+        print_json(None if pause is None else pause.model_dump(mode="json"))
+    else:
+        typer.echo("API: not paused." if pause is None else f"API: {pause.line()}")

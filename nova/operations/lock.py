@@ -45,7 +45,7 @@ def take_lock(
 
     Raises:
         ConflictError: another holds it.
-        InputError: owner or reason is no line of text.
+        InputError: the owner is no line of text, or there is no reason.
         redis.RedisError: Redis does not answer.
     """
     words = new_note(settings, by=owner, action="take over the lock", detail=reason)

@@ -1,11 +1,14 @@
 """The command `nova release`."""
 
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 import nova
+from nova.errors import InputError
 from nova.operations import releases
 from nova.operations.releases import Release, ReleaseState
 from nova.settings import get_settings, present_user
@@ -96,6 +99,55 @@ def previous(
         _report(found, as_json)
     else:
         typer.echo(found.id)
+
+
+# --- Two releases side by side
+
+ManifestArgument = Annotated[
+    str, typer.Argument(metavar="FILE", help="Its manifest; - is standard input.")
+]
+
+
+@release.command(epilog="Example: nova release manifest > new.json")
+def manifest(
+    _as_json: Annotated[
+        bool, typer.Option("--json", help="As it is in any case: JSON for programs.")
+    ] = False,
+) -> None:
+    """Print what this release has in common with others: tasks, schedule, formats of data."""
+    from nova.celery_app import app
+    from nova.operations.skew import make_manifest
+
+    print_json(make_manifest(app).model_dump(mode="json"))
+
+
+@release.command(epilog="Example: nova release compare old.json new.json")
+def compare(old: ManifestArgument, new: ManifestArgument, as_json: JsonOption = False) -> None:
+    """Compare two manifests; fail if the releases cannot run side by side, with a line for each."""
+    from nova.operations import skew
+
+    if (old, new) == ("-", "-"):
+        raise InputError("only one of the two manifests can come from standard input")
+    manifests = [skew.parse_manifest(_read(name), name) for name in (old, new)]
+    changes = skew.compare(*manifests)
+    is_compatible = all(change.is_compatible for change in changes)
+    if as_json:
+        lines = [change.model_dump(mode="json") for change in changes]
+        print_json({"is_compatible": is_compatible, "changes": lines})
+    for change in changes:
+        if not change.is_compatible:
+            typer.echo(change.line(), err=True)
+        elif not as_json:
+            typer.echo(change.line())
+    if not is_compatible:
+        raise typer.Exit(1)
+
+
+def _read(name: str) -> str:
+    try:
+        return sys.stdin.read() if name == "-" else Path(name).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {name}: {error}") from None
 
 
 def _report(found: Release, as_json: bool) -> None:

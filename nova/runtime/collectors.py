@@ -3,6 +3,7 @@
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 
 import redis
 from prometheus_client.core import HistogramMetricFamily, Metric
@@ -10,6 +11,8 @@ from prometheus_client.registry import Collector
 
 import nova
 from nova import metrics
+from nova.operations.lock import read_lock
+from nova.operations.pause import read_pause
 from nova.queues import QUEUES, queue_of_task
 from nova.runtime.counts import MICROSECONDS, SUM, CountKey, Counts, of_worker
 from nova.runtime.deliveries import OTHER_QUEUES, read_deliveries
@@ -42,6 +45,7 @@ class FleetCollector(Collector):
         up = metrics.REDIS_UP.family()
         try:
             fleet = [
+                *self._operations(),
                 *self._fleet(),
                 *self._deliveries(),
                 *_tasks(read_totals(self.client)),
@@ -53,6 +57,14 @@ class FleetCollector(Collector):
         up.add_metric((), 1 if fleet else 0)
         yield up
         yield from fleet
+
+    def _operations(self) -> list[Metric]:
+        lock, pause = read_lock(self.client), read_pause(self.client)
+        now = datetime.now(UTC)
+        held, left = metrics.FLEET_LOCK.family(), metrics.API_PAUSE.family()
+        held.add_metric((), _seconds(lock.acquired_at, now) if lock else 0)
+        left.add_metric((), _seconds(now, pause.until) if pause else 0)
+        return [held, left]
 
     def _fleet(self) -> list[Metric]:
         fleet = read_fleet(self.client)
@@ -99,6 +111,11 @@ class WorkerCollector(Collector):
         yield from _task_counters(counted, known=())
         yield from _task_histograms(counted)
         yield from _of_workers({self._worker: of_worker(counted)})
+
+
+def _seconds(begin: datetime, end: datetime) -> float:
+    """Return the time between two moments of two clocks, which may differ a little."""
+    return max(0.001, (end - begin).total_seconds())
 
 
 def _release() -> Metric:

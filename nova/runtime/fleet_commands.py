@@ -7,6 +7,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from nova.operations.lock import read_lock
+from nova.operations.pause import read_pause
 from nova.queues import QUEUES
 from nova.runtime.issued import TaskState
 from nova.settings import get_settings
@@ -39,10 +41,15 @@ def status(as_json: JsonOption = False) -> None:
     from nova.runtime.redis_status import read_redis
 
     with open_redis(get_settings()) as client:
-        fleet = read_fleet(client)
+        fleet, lock, pause = read_fleet(client), read_lock(client), read_pause(client)
         server = read_redis(client)
     if as_json:
-        print_json(fleet.model_dump(mode="json") | {"redis": server.model_dump()})
+        more = {
+            "redis": server.model_dump(),
+            "lock": None if lock is None else lock.model_dump(mode="json"),
+            "api_pause": None if pause is None else pause.model_dump(mode="json"),
+        }
+        print_json(fleet.model_dump(mode="json") | more)
         return
     console.print(_worker_table(fleet.workers) if fleet.workers else "No worker is online.")
     console.print(_queue_table(fleet))
@@ -51,6 +58,10 @@ def status(as_json: JsonOption = False) -> None:
     else:
         console.print(escape(f"Beat: {fleet.beat.host} leads, release {fleet.beat.release}."))
     console.print(escape(_redis_line(server)))
+    if lock is not None:
+        console.print(escape(f"Lock: {lock.owner} works on the fleet, for: {lock.reason}"))
+    if pause is not None:
+        console.print(escape(f"API: {pause.line()}"))
     given_up = sum(fleet.dead_letters.values())
     if given_up:
         console.print(f"[red]{given_up:,} dead letters[/red]; see: nova deadletter list")

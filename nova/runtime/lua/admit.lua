@@ -1,9 +1,11 @@
 -- Lets a request with a token pass, or tells why not.
 --
--- KEYS  1 stands there if the token was revoked, 2 when all its requests are allowed again
+-- KEYS  1 stands there if the token was revoked, 2 when all its requests are allowed again,
+--       3 stands there while the API is paused
 -- ARGV  1 requests that are allowed in a minute, 0 for no limit
 --
--- Returns {what, seconds}: 'admitted'; 'revoked'; 'limited', and how long to wait.
+-- Returns {what, seconds}: 'admitted'; 'revoked'; 'limited', and how long to wait; {'paused',
+-- seconds, what stands in KEYS[3]}.
 --
 -- Every request takes its share of the minute, and time gives it back. So KEYS[2] holds the moment
 -- when nothing is taken any more. A Redis that is full or cannot write refuses to note it; that is
@@ -14,6 +16,10 @@ local PRECISION = 0.001
 local allowed = tonumber(ARGV[1])
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return {'revoked', 0}
+end
+local paused_ms = redis.call('PTTL', KEYS[3])
+if paused_ms > 0 then
+  return {'paused', math.ceil(paused_ms / 1000), redis.call('GET', KEYS[3])}
 end
 if allowed == 0 then
   return {'admitted', 0}

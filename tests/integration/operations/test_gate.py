@@ -7,9 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 import nova
 from nova.operations.gate import BUSY_SECONDS
@@ -86,6 +89,17 @@ def test_each_of_several_workers_is_seen_to_claim_beside_others(fleet: Fleet) ->
     wait_until(lambda: nothing_is_left(fleet), fleet.explain)
 
 
+def test_a_worker_that_comes_up_meanwhile_passes(fleet: Fleet) -> None:
+    """Its health check has waited for it, and is not published again and again."""
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(Gate, fleet, "--worker", "late@test", timeout=60)
+        wait_until(lambda: fleet.client.llen("late@test.dq2"))
+        assert fleet.client.llen("late@test.dq2") == 1
+        fleet.start("late")
+        assert running.result().failed() == []
+    wait_until(lambda: nothing_is_left(fleet), fleet.explain)
+
+
 def test_a_worker_of_another_release_is_named(fleet: Fleet) -> None:
     worker = fleet.start("worker")
     gate = Gate(fleet, "--worker", worker.node, release="9.9.9", timeout=4)
@@ -156,6 +170,20 @@ def test_a_worker_that_is_not_there_fails(fleet: Fleet) -> None:
         "worker nobody@test: heartbeat: none, it is not online",
         "worker nobody@test: direct queue: no answer",
     ]
+    assert not fleet.client.llen("nobody@test.dq2")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_gate_that_is_ended_takes_back_what_it_published(fleet: Fleet, number: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nova", "gate", "--release", "1", "--worker", "nobody@test"],
+        cwd=ROOT,
+        env=fleet.environment | {"REDIS_URL": fleet.url},
+        stderr=subprocess.DEVNULL,
+    )
+    wait_until(lambda: fleet.client.llen("nobody@test.dq2") or process.poll() is not None)
+    process.send_signal(number)
+    assert process.wait(30) != 0
     assert not fleet.client.llen("nobody@test.dq2")
 
 

@@ -167,5 +167,6 @@ def test_the_commands(client: redis.Redis, command_line: Callable[..., Invoke]) 
     assert renewed["expires_at"] > lock["expires_at"]
     assert json.loads(nova("fleet", "unlock", token, "--json")) == {"token": 1, "freed": True}
     assert "gone already" in nova("fleet", "unlock", token)
-    assert json.loads(nova("fleet", "show", "--json")) == {"lock": None, "last": None}
+    nothing = {"lock": None, "api_pause": None, "last": None}
+    assert json.loads(nova("fleet", "show", "--json")) == nothing
     assert "Lock: free" in nova("fleet", "show")
