@@ -504,7 +504,9 @@ class Host:
         """Return the users as Redis reads them from a file."""
         lines = ["user default off resetpass resetkeys resetchannels -@all"]
         for name, user in self.with_root(users).items():
-            lines.append(f"user {name} on #{sha256(user['password'])} {user['rules']}")
+            lines.append(
+                f"user {name} on sanitize-payload #{sha256(user['password'])} {user['rules']}"
+            )
         return "\n".join(lines) + "\n"
 
     def with_root(self, users: dict[str, Any]) -> dict[str, Any]:
