@@ -39,6 +39,16 @@ def test_each_certificate_names_its_host_and_its_address(folder: Path) -> None:
     assert verifies(folder, "ca.crt", "r3.crt", "-verify_ip", "2001:db8::3")
 
 
+def test_a_check_makes_nothing(tmp_path: Path, folder: Path) -> None:
+    """It says what would be made, and leaves even the folder unmade."""
+    assert make(tmp_path / "none", "check", *HOSTS) == ["would make a CA and certificates"]
+    assert not (tmp_path / "none").exists()
+    assert make(folder, "check", *HOSTS) == []
+    certificate = (folder / "r1.crt").read_bytes()
+    assert make(folder, "check", "r1=192.0.2.9") == ["would make the certificate of r1"]
+    assert (folder / "r1.crt").read_bytes() == certificate
+
+
 def test_keys_are_for_their_owner_alone(folder: Path) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in folder.glob("*.key"))

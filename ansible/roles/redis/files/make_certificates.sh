@@ -2,6 +2,7 @@
 # Certificates for Redis from a CA of one's own, in FOLDER on the controller. Prints what it makes.
 #   make_certificates.sh FOLDER ensure HOST=ADDRESS ...  CA and certificates that are missing, end
 #                                                        within 30 days, or name another address
+#   make_certificates.sh FOLDER check HOST=ADDRESS ...   nothing; prints what `ensure` would make
 #   make_certificates.sh FOLDER renew HOST=ADDRESS ...   a new certificate and key for each host
 #   make_certificates.sh FOLDER new-ca                   a new CA; the old one is trusted beside it
 #   make_certificates.sh FOLDER drop-old-ca              trust the new CA alone
@@ -12,6 +13,10 @@ umask 077
 
 folder=$1 action=$2
 shift 2
+if [ "$action" = check ] && [ ! -d "$folder" ]; then
+    echo "would make a CA and certificates"
+    exit 0
+fi
 mkdir -p "$folder"
 chmod 0700 "$folder"
 cd "$folder"
@@ -82,12 +87,19 @@ case $action in
 esac
 
 if [ ! -f issuer.key ]; then
+    if [ "$action" = check ]; then
+        echo "would make a CA and certificates"
+        exit 0
+    fi
     make_ca
     cp issuer.crt ca.crt
 fi
 for pair in "$@"; do
     host=${pair%%=*} address=${pair#*=}
-    if [ "$action" = renew ] || ! is_good "$host" "$address"; then
+    if [ "$action" != renew ] && is_good "$host" "$address"; then continue; fi
+    if [ "$action" = check ]; then
+        echo "would make the certificate of $host"
+    else
         make_certificate "$host" "$address"
     fi
 done
