@@ -195,8 +195,7 @@ def test_passwords_change_while_tasks_run(
             # sudo logs commands, so it sees no password.
             login = base64.b64encode(f"AUTH {user} {old[variable]}\n".encode()).decode()
             answer = host.run(
-                f"echo {login} | base64 -d | "
-                "redis-cli --tls --cacert /etc/redis/nova/tls/ca.crt"
+                f"echo {login} | base64 -d | redis-cli --tls --cacert /etc/redis/nova/tls/ca.crt"
             )
             assert "WRONGPASS" in answer.stdout
     finally:
@@ -209,3 +208,33 @@ def test_an_upgrade_of_nothing_is_none(fleet: Any, play: Play) -> None:
     primary = fleet.redis_primary().backend.host
     assert changed(play("redis-upgrade")) == {}
     assert fleet.redis_primary().backend.host == primary
+
+
+def believe_older(host: Host) -> None:
+    """Make the host's package database believe that it has older packages than it can get."""
+    installed = host.check_output("dpkg-query --show --showformat '${Version}' redis-server")
+    older = installed.replace("-", "~older-", 1)
+    host.check_output(
+        "sed -i '/^Package: redis-/,/^$/s/%s/%s/g' /var/lib/dpkg/status", installed, older
+    )
+
+
+def test_an_upgrade_goes_host_by_host_while_tasks_run(
+    fleet: Any, play: Play, wait_until: Callable[..., None]
+) -> None:
+    """Replicas, then a failover, then the old primary: each server was restarted, none missed."""
+    hosts = fleet.hosts("redis")
+    for host in hosts.values():
+        believe_older(host)
+    primary = fleet.redis_primary().backend.host
+    pids = {name: host.check_output("pidof redis-server") for name, host in hosts.items()}
+    with under_work(fleet):
+        assert changed(play("redis-upgrade")) == dict.fromkeys(hosts, 1)
+    wait_until(lambda: in_sync(fleet), "the group is whole", seconds=120)
+    assert fleet.redis_primary().backend.host != primary
+    started = {
+        name: int(host.check_output("stat -c %%Y /proc/$(pidof redis-server)"))
+        for name, host in hosts.items()
+    }
+    assert max(started, key=lambda name: started[name]) == primary
+    assert all(host.check_output("pidof redis-server") != pids[n] for n, host in hosts.items())
