@@ -26,6 +26,9 @@ RELEASE_VARIABLE = "lab_debian_release"
 SECRETS = (
     "nova_redis_password",
     "nova_redis_admin_password",
+    "nova_redis_replica_password",
+    "nova_redis_sentinel_password",
+    "nova_redis_monitor_password",
     "nova_jwt_secret_key",
     "flower_password",
 )

@@ -18,6 +18,9 @@ AS_NOVA = (
     "systemd-run --quiet --pipe --wait --collect -p User=nova -p WorkingDirectory=/var/lib/nova"
     " -p EnvironmentFile=/etc/nova/nova.env"
     " -p LoadCredential=nova_redis_password:/etc/nova/credentials/nova_redis_password"
+    " -p SetCredential=nova_redis_sentinel_password:"
+    " -p LoadCredential=nova_redis_sentinel_password:"
+    "/etc/nova/credentials/nova_redis_sentinel_password"
     " /opt/nova/current/bin/python -c %s %s"
 )
 #: Publishes numbers until a file is gone; writes those that Redis has confirmed, one a line.

@@ -113,10 +113,46 @@ def test_an_old_redis_is_refused_with_its_version(tmp_path: Path) -> None:
     assert "a would get Redis 6.0 from its package sources, Nova needs 7.0 or newer" in output
 
 
+def group(*names: str, **variables: Any) -> dict[str, dict[str, Any]]:
+    """Hosts of one Redis group with all that it needs, and an address of loopback each."""
+    passwords = {"redis_replica_password": PASSWORD, "redis_sentinel_password": PASSWORD}
+    return {
+        name: REDIS
+        | passwords
+        | {"redis_hosts": list(names), "redis_address": f"127.0.0.{number}"}
+        | {"redis_bind": [f"127.0.0.{number}"], "redis_port": 1, "redis_sentinel_port": 2}
+        | variables
+        for number, name in enumerate(names, start=2)
+    }
+
+
 def test_different_major_versions_of_redis_in_one_group_are_refused(tmp_path: Path) -> None:
-    hosts = {"a": REDIS | {"redis": "7.0.15"}, "b": REDIS | {"redis": "8.0.2"}}
+    hosts = group("a", "b", "c")
+    hosts["b"]["redis"] = "8.0.2"
     output = preflight(tmp_path, "redis", hosts)
-    assert "The Redis hosts a, b mix the major versions 7 and 8" in output
+    assert "The Redis hosts a, b, c mix the major versions 7 and 8" in output
+
+
+def test_a_redis_group_of_two_is_refused(tmp_path: Path) -> None:
+    output = preflight(tmp_path, "redis", group("a", "b"))
+    assert "redis_hosts names 2 hosts (a, b); it must name a, and one host or at least" in output
+
+
+def test_a_redis_group_is_given_by_addresses(tmp_path: Path) -> None:
+    output = preflight(tmp_path, "redis", group("a", "b", "c", redis_address="redis.example.com"))
+    assert "In a group redis_address must be an IP address and stand in redis_bind too" in output
+
+
+def test_a_redis_group_without_the_password_of_its_replicas_is_refused(tmp_path: Path) -> None:
+    output = preflight(tmp_path, "redis", group("a", "b", "c", redis_replica_password=""))
+    assert "redis_replica_password is missing, shorter than 16 characters" in output
+
+
+def test_certificates_of_ones_own_that_are_not_there_are_named(tmp_path: Path) -> None:
+    hosts = {"a": REDIS | {"redis_tls": True, "redis_tls_own_ca": False}}
+    hosts["a"] |= {"redis_tls_folder": str(tmp_path)}
+    output = preflight(tmp_path, "redis", hosts)
+    assert f"{tmp_path}/ca.crt is not there; give redis_tls_ca_file" in output
 
 
 def test_a_missing_password_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,240 @@
+"""A group of Redis servers with Sentinel: it outlives its primary, and stays as it was told."""
+
+import base64
+import os
+import re
+import secrets
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from testinfra.host import Host
+
+AS_ROOT = "nova-redis-cli "
+SENTINEL = "nova-redis-cli -p 26379 "
+Play = Callable[..., dict[str, dict[str, int]]]
+
+
+@pytest.fixture(scope="session")
+def play(root: Path) -> Play:
+    """Run a playbook on the fleet, which must succeed; return the recap: host -> counts."""
+
+    def run(name: str, *arguments: str) -> dict[str, dict[str, int]]:
+        playbook = str(root / "ansible" / "playbooks" / f"{name}.yml")
+        done = subprocess.run(
+            ["ansible-playbook", *arguments, playbook],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        recap = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout).partition("PLAY RECAP")[2]
+        return {
+            line.split()[0]: {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", line)}
+            for line in recap.splitlines()
+            if "changed=" in line
+        }
+
+    return run
+
+
+def changed(recap: dict[str, dict[str, int]]) -> dict[str, int]:
+    """Return the hosts that were changed, and how often."""
+    return {host: counts["changed"] for host, counts in recap.items() if counts["changed"]}
+
+
+def in_sync(fleet: Any) -> bool:
+    """Return whether the primary counts all other servers as replicas that keep up."""
+    text = fleet.redis_primary().check_output(AS_ROOT + "info replication")
+    return len(re.findall(r"state=online", text)) == len(fleet.hosts("redis")) - 1
+
+
+@pytest.fixture(autouse=True)
+def _whole_group(fleet: Any, wait_until: Callable[..., None]) -> None:
+    wait_until(lambda: in_sync(fleet), "the group is whole", seconds=120)
+
+
+@contextmanager
+def under_work(fleet: Any) -> Iterator[None]:
+    """Send health checks through every queue all the time; each worker must answer each round."""
+    over, missing, rounds = threading.Event(), [], []
+
+    def ask() -> None:
+        while not over.is_set():
+            answer = fleet.ask_workers(fleet.workers())
+            rounds.append(answer)
+            if answer["missing"]:
+                missing.append(answer["missing"])
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    assert rounds
+    assert missing == []
+
+
+def test_every_sentinel_knows_the_same_primary_and_has_a_quorum(fleet: Any) -> None:
+    """The sentinels agree on the primary that the servers name, and could elect another."""
+    address = fleet.redis_primary().check_output("hostname -i").split()[0]
+    for host in fleet.hosts("redis").values():
+        told = host.check_output(SENTINEL + "sentinel get-master-addr-by-name nova").split()
+        assert told[0] == address
+        assert host.check_output(SENTINEL + "sentinel ckquorum nova").startswith("OK 3 usable")
+
+
+def test_a_primary_without_a_majority_takes_no_writes(fleet: Any) -> None:
+    """Of three servers one replica must keep up, or the primary refuses writes."""
+    for host in fleet.hosts("redis").values():
+        answer = host.check_output(AS_ROOT + "config get min-replicas-to-write").split()
+        assert answer == ["min-replicas-to-write", str(len(fleet.hosts("redis")) // 2)]
+
+
+def test_nothing_is_answered_without_tls(fleet: Any) -> None:
+    """Neither Redis nor Sentinel talks to who does not speak TLS."""
+    for host in fleet.hosts("redis").values():
+        for port in (6379, 26379):
+            assert "NOAUTH" not in host.run(f"timeout 5 redis-cli -p {port} ping 2>&1").stdout
+            assert (
+                "NOAUTH"
+                in host.run(
+                    f"redis-cli -p {port} --tls --cacert /etc/redis/nova/tls/ca.crt ping 2>&1"
+                ).stdout
+            )
+
+
+def kill_for_good(host: Host) -> None:
+    """Kill Redis as a crash would, and keep it down as a lost host is."""
+    host.check_output("systemctl mask --runtime --quiet redis-server")
+    host.check_output("systemctl kill --signal KILL redis-server")
+
+
+def test_a_failover_is_survived_and_a_converge_after_it_changes_nothing(
+    fleet: Any, play: Play, wait_until: Callable[..., None]
+) -> None:
+    """The primary is killed: another takes over, workers go on, and site.yml leaves all as it is.
+
+    Once without the lost host, and once with it, when it has come back as a replica.
+    """
+    lost = fleet.redis_primary()
+    name = lost.backend.host
+    key, value = f"nova:test:{secrets.token_hex(4)}", secrets.token_hex(8)
+    lost.check_output(AS_ROOT + f"set {key} {value}")
+    wait_until(lambda: "1" in lost.check_output(AS_ROOT + "wait 1 1000"), "a replica has it")
+    try:
+        kill_for_good(lost)
+        wait_until(lambda: fleet.redis_primary().backend.host != name, "another takes over")
+        assert fleet.redis_primary().check_output(AS_ROOT + f"getdel {key}") == value
+        assert fleet.ask_workers(fleet.workers())["missing"] == {}
+        assert changed(play("site", "--limit", f"redis:!{name}")) == {}
+    finally:
+        lost.check_output("systemctl unmask --runtime --quiet redis-server")
+        lost.check_output("systemctl start redis-server")
+    wait_until(lambda: in_sync(fleet), "the old primary is a replica", seconds=120)
+    new = fleet.redis_primary().backend.host
+    assert new != name
+    pids = {h: x.check_output("pidof redis-server") for h, x in fleet.hosts("redis").items()}
+    assert changed(play("site")) == {}
+    assert fleet.redis_primary().backend.host == new
+    assert pids == {
+        h: x.check_output("pidof redis-server") for h, x in fleet.hosts("redis").items()
+    }
+
+
+def shown_certificate(host: Host) -> str:
+    """Return the fingerprint of the certificate that Redis shows now."""
+    return str(
+        host.check_output(
+            "openssl s_client -connect 127.0.0.1:6379 < /dev/null 2>/dev/null "
+            "| openssl x509 -noout -fingerprint"
+        )
+    )
+
+
+def test_certificates_and_their_ca_change_while_tasks_run(fleet: Any, play: Play) -> None:
+    """Every host shows a new certificate, no Redis restarts, and no worker misses a task."""
+    hosts = fleet.hosts("redis")
+    before = {name: shown_certificate(host) for name, host in hosts.items()}
+    pids = {name: host.check_output("pidof redis-server") for name, host in hosts.items()}
+    with under_work(fleet):
+        play("rotate-certificates", "--extra-vars", "new_ca=true")
+    assert all(shown_certificate(host) != before[name] for name, host in hosts.items())
+    assert pids == {name: host.check_output("pidof redis-server") for name, host in hosts.items()}
+    assert fleet.ask_workers(fleet.workers())["missing"] == {}
+
+
+def test_passwords_change_while_tasks_run(
+    fleet: Any, play: Play, lab_secrets: dict[str, str], tmp_path: Path
+) -> None:
+    """rotate-passwords.yml: site.yml refuses the new ones, workers go on, the old ones are void."""
+    names = [name for name in lab_secrets if name.startswith("nova_redis_")]
+    old = {name: lab_secrets[name] for name in names}
+    file = tmp_path / "new.yml"
+
+    def write(values: dict[str, str]) -> None:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+            yaml.safe_dump(values, stream)
+
+    write({name: secrets.token_hex(32) for name in names})
+    with pytest.raises(AssertionError, match=r"rotate-passwords\.yml"):
+        play("site", "--extra-vars", f"@{file}", "--limit", "redis")
+    host = fleet.one("redis")
+    try:
+        with under_work(fleet):
+            play("rotate-passwords", "--extra-vars", f"@{file}")
+        for user in ("nova", "admin"):
+            variable = "nova_redis_password" if user == "nova" else "nova_redis_admin_password"
+            # sudo logs commands, so it sees no password.
+            login = base64.b64encode(f"AUTH {user} {old[variable]}\n".encode()).decode()
+            answer = host.run(
+                f"echo {login} | base64 -d | redis-cli --tls --cacert /etc/redis/nova/tls/ca.crt"
+            )
+            assert "WRONGPASS" in answer.stdout
+    finally:
+        write(old)
+        play("rotate-passwords", "--extra-vars", f"@{file}")
+
+
+def test_an_upgrade_of_nothing_is_none(fleet: Any, play: Play) -> None:
+    """redis-upgrade.yml on a healthy, current group changes nothing and moves no primary."""
+    primary = fleet.redis_primary().backend.host
+    assert changed(play("redis-upgrade")) == {}
+    assert fleet.redis_primary().backend.host == primary
+
+
+def believe_older(host: Host) -> None:
+    """Make the host's package database believe that it has older packages than it can get."""
+    installed = host.check_output("dpkg-query --show --showformat '${Version}' redis-server")
+    older = installed.replace("-", "~older-", 1)
+    host.check_output(
+        "sed -i '/^Package: redis-/,/^$/s/%s/%s/g' /var/lib/dpkg/status", installed, older
+    )
+
+
+def test_an_upgrade_goes_host_by_host_while_tasks_run(
+    fleet: Any, play: Play, wait_until: Callable[..., None]
+) -> None:
+    """Replicas, then a failover, then the old primary: each server was restarted, none missed."""
+    hosts = fleet.hosts("redis")
+    for host in hosts.values():
+        believe_older(host)
+    primary = fleet.redis_primary().backend.host
+    pids = {name: host.check_output("pidof redis-server") for name, host in hosts.items()}
+    with under_work(fleet):
+        assert changed(play("redis-upgrade")) == dict.fromkeys(hosts, 1)
+    wait_until(lambda: in_sync(fleet), "the group is whole", seconds=120)
+    assert fleet.redis_primary().backend.host != primary
+    started = {
+        name: int(host.check_output("stat -c %%Y /proc/$(pidof redis-server)"))
+        for name, host in hosts.items()
+    }
+    assert max(started, key=lambda name: started[name]) == primary
+    assert all(host.check_output("pidof redis-server") != pids[n] for n, host in hosts.items())

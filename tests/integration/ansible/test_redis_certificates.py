@@ -1,0 +1,80 @@
+"""The own CA of Redis: certificates that Redis' clients accept, and a CA that can be changed."""
+
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[3] / "ansible/roles/redis/files/make_certificates.sh"
+HOSTS = ("r1=192.0.2.1", "r2=redis2.example.com", "r3=2001:db8::3")
+
+
+def make(folder: Path, action: str, *hosts: str) -> list[str]:
+    """Run the script; return the lines it prints: what it made."""
+    done = subprocess.run(
+        ["sh", str(SCRIPT), str(folder), action, *hosts], capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines()
+
+
+def verifies(folder: Path, ca: str, host: str, *options: str) -> bool:
+    """Whether openssl accepts a host's certificate with a file of CA certificates."""
+    command = ["openssl", "verify", *options, "-CAfile", str(folder / ca), str(folder / host)]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a CA and a certificate for each host."""
+    assert len(make(tmp_path / "tls", "ensure", *HOSTS)) == 1 + len(HOSTS)
+    return tmp_path / "tls"
+
+
+def test_each_certificate_names_its_host_and_its_address(folder: Path) -> None:
+    assert verifies(folder, "ca.crt", "r1.crt", "-verify_ip", "192.0.2.1")
+    assert verifies(folder, "ca.crt", "r1.crt", "-verify_ip", "127.0.0.1")
+    assert not verifies(folder, "ca.crt", "r1.crt", "-verify_ip", "192.0.2.2")
+    assert verifies(folder, "ca.crt", "r2.crt", "-verify_hostname", "redis2.example.com")
+    assert verifies(folder, "ca.crt", "r3.crt", "-verify_ip", "2001:db8::3")
+
+
+def test_a_check_makes_nothing(tmp_path: Path, folder: Path) -> None:
+    """It says what would be made, and leaves even the folder unmade."""
+    assert make(tmp_path / "none", "check", *HOSTS) == ["would make a CA and certificates"]
+    assert not (tmp_path / "none").exists()
+    assert make(folder, "check", *HOSTS) == []
+    certificate = (folder / "r1.crt").read_bytes()
+    assert make(folder, "check", "r1=192.0.2.9") == ["would make the certificate of r1"]
+    assert (folder / "r1.crt").read_bytes() == certificate
+
+
+def test_keys_are_for_their_owner_alone(folder: Path) -> None:
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in folder.glob("*.key"))
+
+
+def test_what_is_good_is_kept(folder: Path) -> None:
+    """A second run makes nothing; another address makes one certificate."""
+    assert make(folder, "ensure", *HOSTS) == []
+    moved = make(folder, "ensure", "r1=192.0.2.9", *HOSTS[1:])
+    assert moved == ["made the certificate of r1"]
+    assert verifies(folder, "ca.crt", "r1.crt", "-verify_ip", "192.0.2.9")
+
+
+def test_the_ca_changes_with_an_overlap(folder: Path) -> None:
+    """ca.crt always verifies what every host shows; the old CA goes when nobody needs it."""
+    make(folder, "new-ca")
+    make(folder, "new-ca")  # interrupted after that, and run again
+    (old := folder / "old.pem").write_bytes((folder / "r1.crt").read_bytes())
+    assert verifies(folder, "ca.crt", "r1.crt")
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        make(folder, "drop-old-ca")
+    assert "is still of the old CA; renew it first" in refused.value.stderr
+    make(folder, "renew", *HOSTS)
+    assert verifies(folder, "ca.crt", "r1.crt")
+    assert verifies(folder, "ca.crt", old.name)
+    assert make(folder, "drop-old-ca") == ["the old CA is trusted no more"]
+    assert verifies(folder, "ca.crt", "r1.crt")
+    assert not verifies(folder, "ca.crt", old.name)
+    assert make(folder, "drop-old-ca") == []

@@ -1,0 +1,149 @@
+"""What the role's program sets on a real Redis: only what differs, and cutting nobody off."""
+
+import importlib.util
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import redis
+
+from scripts.local.redis_server import LocalRedis
+
+PROGRAM = Path(__file__).resolve().parents[3] / "ansible/roles/redis/files/redis_host.py"
+RULES = "~* &* +@all -@admin -@dangerous +info"
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The program, which takes a folder of the test's for Redis' own, and ends with the test."""
+    spec = importlib.util.spec_from_file_location("redis_host", PROGRAM)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    opened: list[Any] = []
+    connect = module.Connection
+
+    def remember(*arguments: Any) -> Any:
+        opened.append(connect(*arguments))
+        return opened[-1]
+
+    monkeypatch.setattr(module, "Connection", remember)
+    monkeypatch.setattr(module, "FOLDER", tmp_path)
+    (tmp_path / "root.password").write_text("password-of-root")
+    yield module
+    for connection in opened:
+        connection.stream.close()
+        connection.socket.close()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[LocalRedis]:
+    """A Redis with a file of users, beside the password that LocalRedis gives the default user."""
+    users = tmp_path / "redis.acl"
+    running = LocalRedis.create(tmp_path / "data", f"aclfile {users}")
+    lines = f"user default on >{running.password} ~* &* +@all\n"
+    users.write_text(lines + "user root on sanitize-payload >password-of-root ~* &* +@all\n")
+    with running:
+        yield running
+
+
+def host(program: ModuleType, server: LocalRedis, **request: Any) -> Any:
+    """The program's view of a host with that Redis alone."""
+    me = {"name": "a", "address": "127.0.0.1", "local": "127.0.0.1", "port": server.port}
+    users = {"admin": {"password": "p" * 16, "rules": "~* &* +@all"}}
+    users["nova"] = {"password": request.pop("nova", "n" * 16), "rules": RULES}
+    defaults = {
+        "me": me | {"sentinel_port": 1, "sentinel": False},
+        "peers": [["a", "127.0.0.1", ""]],
+        "sentinels": 0,
+        "users": users,
+        "tls": {},
+        "check": False,
+        "keep_passwords": False,
+        "no_users": ["monitor"],
+    }
+    return program.Host(defaults | request)
+
+
+def set_users(looking: Any) -> list[str]:
+    """Set the users; return what was changed."""
+    looking.set_users(looking.server, looking.request["users"])
+    changes: list[str] = looking.changes
+    return changes
+
+
+def other_passwords(looking: Any) -> list[str]:
+    """Users whose passwords in use are not those asked for."""
+    names: list[str] = looking.other_passwords(looking.server)
+    return names
+
+
+def may_log_in(server: LocalRedis, password: str) -> bool:
+    """Whether the user nova may log in with a password."""
+    with redis.Redis(port=server.port, username="nova", password=password) as client:
+        try:
+            return bool(client.ping())
+        except redis.AuthenticationError:
+            return False
+
+
+def test_users_are_set_once(program: ModuleType, server: LocalRedis) -> None:
+    """The second run finds the rules as they are, in Redis' own words, and changes nothing."""
+    assert set_users(host(program, server)) == ["users admin, nova, default set"]
+    assert set_users(host(program, server)) == []
+    assert may_log_in(server, "n" * 16)
+
+
+def test_a_check_changes_no_user(program: ModuleType, server: LocalRedis) -> None:
+    assert set_users(host(program, server, check=True)) != []
+    assert not may_log_in(server, "n" * 16)
+
+
+def test_both_passwords_are_valid_while_they_change(
+    program: ModuleType, server: LocalRedis
+) -> None:
+    """Kept beside the old one, then alone; a connection that stands is never cut."""
+    set_users(host(program, server))
+    with redis.Redis(port=server.port, username="nova", password="n" * 16) as standing:
+        connection = standing.client_id()
+        assert "nova" in other_passwords(host(program, server, nova="m" * 16))
+        set_users(host(program, server, nova="m" * 16, keep_passwords=True))
+        assert may_log_in(server, "n" * 16)
+        assert may_log_in(server, "m" * 16)
+        assert set_users(host(program, server, nova="m" * 16, keep_passwords=True)) == []
+        set_users(host(program, server, nova="m" * 16))
+        assert not may_log_in(server, "n" * 16)
+        assert may_log_in(server, "m" * 16)
+        assert standing.client_id() == connection
+
+
+def test_only_options_that_differ_are_set(program: ModuleType, server: LocalRedis) -> None:
+    options = {"maxmemory": "64mb", "appendfsync": "always"}
+    looking = host(program, server, options=options)
+    with pytest.raises(program.ProblemError, match="takes no change of maxmemory, appendfsync"):
+        looking.set_options(looking.server)  # without a file there is nothing to rewrite
+    again = host(program, server, options=options)
+    again.set_options(again.server)
+    assert again.changes == []
+
+
+def test_a_server_with_data_of_its_own_is_not_made_a_replica(
+    program: ModuleType, server: LocalRedis
+) -> None:
+    """It would be emptied."""
+    with redis.Redis.from_url(server.url) as client:
+        client.set(secrets.token_hex(4), "1")
+    looking = host(program, server, reports={"a": {}})
+    looking.primary = "192.0.2.1"
+    with pytest.raises(program.ProblemError, match="has data of its own"):
+        looking.follow(looking.server)
+
+
+def test_a_server_of_somebody_else_is_left_alone(program: ModuleType, server: LocalRedis) -> None:
+    (program.FOLDER / "root.password").write_text("another")
+    with pytest.raises(program.ProblemError, match="was set up by somebody else"):
+        host(program, server).own(server.port)
