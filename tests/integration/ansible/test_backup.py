@@ -153,13 +153,21 @@ def test_restore_wants_a_copy_to_be_named_before_it_talks_to_any_host() -> None:
     assert "say which copy to restore, such as -e backup=latest" in output
 
 
-def test_hosts_that_do_not_answer_stop_a_restore(tmp_path: Path) -> None:
-    """Nobody knows whether Nova runs there. Nothing listens at the address."""
-    hosts = {"gone": {"ansible_host": "127.0.0.1", "ansible_port": 1}}
+def test_a_host_that_does_not_answer_stops_a_restore(tmp_path: Path) -> None:
+    """Nobody knows whether Nova runs there. Nothing listens at its address."""
+    program = tmp_path / "systemctl"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    here = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    hosts = {
+        "here": {**here, "ansible_become": False},
+        "gone": {"ansible_host": "127.0.0.1", "ansible_port": 1},
+    }
     inventory = tmp_path / "hosts.yml"
-    group = {"hosts": hosts, "children": {"redis": {"hosts": {"gone": {}}}}}
+    group = {"hosts": hosts, "children": {"redis": {"hosts": {"here": {}}}}}
     inventory.write_text(yaml.safe_dump({"nova": group}))
     playbook = str(ANSIBLE / "playbooks" / "restore.yml")
-    output = run_playbook("-i", str(inventory), playbook, "-e", "backup=latest")
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    output = run_playbook("-i", str(inventory), playbook, "-e", "backup=latest", PATH=path)
     assert "unreachable=1" in output
-    assert "Find the copy" not in output
+    assert "Restore the copy" not in output
