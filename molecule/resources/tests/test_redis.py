@@ -63,7 +63,7 @@ def test_it_listens_only_where_told(host: Host) -> None:
 def test_a_restart_keeps_data_and_workers_come_back(
     host: Host, fleet: Any, wait_until: Callable[..., None]
 ) -> None:
-    """After a restart of Redis what a script wrote is still there, and every worker does work again."""
+    """After a restart what a script wrote is still there, and every worker does work again."""
     key, value = f"nova:test:{secrets.token_hex(4)}", secrets.token_hex(8)
     # Two writes in one script: a transaction, which Redis replays in another way than one write.
     script = "redis.call('set', KEYS[1], ARGV[1]) redis.call('expire', KEYS[1], 600)"

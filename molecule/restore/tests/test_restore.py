@@ -89,9 +89,9 @@ def redis(fleet: Any) -> Callable[[str], str]:
     return lambda command: str(host.check_output(AS_NOVA_USER + command))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def stopped(fleet: Any, wait_until: Callable[..., None]) -> Iterator[None]:
-    """A fleet that does nothing."""
+    """A fleet that does nothing, from the first test that asks for it to the last of all."""
     everywhere(fleet, "systemctl stop nova.target")
     yield
     everywhere(fleet, "systemctl start nova.target")
