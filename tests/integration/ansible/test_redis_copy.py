@@ -113,7 +113,7 @@ def test_the_manifest_says_what_the_copy_holds(run: Run, live: redis.Redis, tmp_
 
 def test_a_copy_begins_after_it_was_asked_for(run: Run, live: redis.Redis) -> None:
     """A snapshot that ran already does not hold what came since."""
-    live.config_set("rdb-key-save-delay", 20_000)  # microseconds: five keys take 0.1 s
+    live.config_set("rdb-key-save-delay", 400_000)  # microseconds: five keys take 2 s
     live.bgsave()
     live.rpush("trends", "late")
     assert run("make")["queues"]["trends"] == 1
