@@ -1,17 +1,22 @@
 """What the role backup refuses and prunes without asking a Redis; the hosts are this machine."""
 
+import getpass
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 import yaml
+
+from scripts.local.redis_server import LocalRedis
 
 ROOT = Path(__file__).resolve().parents[3]
 ANSIBLE = ROOT / "ansible"
@@ -144,6 +149,53 @@ def test_a_host_without_a_release_is_refused(play: Play) -> None:
         output = play(part, **python)
         assert "has no /opt/nova/current/bin/python" in output
         assert "run site.yml first" in output
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Iterator[dict[str, LocalRedis]]:
+    """A primary and its replica, by host."""
+    with LocalRedis.create(tmp_path / "primary") as primary:
+        options = (f"replicaof 127.0.0.1 {primary.port}", f"masterauth {primary.password}")
+        with LocalRedis.create(tmp_path / "replica", *options) as replica:
+            with redis.Redis.from_url(replica.url) as client:
+                deadline = time.monotonic() + 20
+                while client.info("replication")["master_link_status"] != "up":
+                    assert time.monotonic() < deadline
+                    time.sleep(0.1)
+            yield {"primary": primary, "replica": replica}
+
+
+@pytest.mark.parametrize(
+    ("lost", "chosen"), [(None, "replica"), ("replica", "primary"), ("primary", None)]
+)
+def test_a_replica_that_is_in_sync_is_copied_else_the_primary(
+    group: dict[str, LocalRedis], tmp_path: Path, lost: str | None, chosen: str | None
+) -> None:
+    """A replica whose primary is away is not: it may be behind. Check mode makes no copy."""
+    if lost:
+        group[lost].stop()
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    hosts = {
+        name: {"backup_redis_port": server.port, "backup_redis_password": server.password}
+        for name, server in group.items()
+    }
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": local}}))
+    given = {
+        "backup_folder": str(tmp_path / "copies"),
+        "backup_host_folder": str(tmp_path / "there"),
+        "backup_redis_user": "default",
+        "backup_hosts": list(hosts),
+    }
+    play = {"hosts": "all", "gather_facts": False, "vars": given, "roles": ["backup"]}
+    playbook = tmp_path / "play.yml"
+    playbook.write_text(yaml.safe_dump([play]))
+    internal = {"__backup_python": sys.executable, "__backup_owner": getpass.getuser()}
+    extra = ("-e", json.dumps(internal), "--check")
+    output = run_playbook(f"--inventory={inventory}", *extra, str(playbook))
+    changed = re.findall(r"(\w+) : ok=\d+ changed=1 ", output)
+    assert changed == ([chosen] if chosen else [])
+    assert ("no Redis can be copied" in output) == (chosen is None)
 
 
 def test_restore_wants_a_copy_to_be_named_before_it_talks_to_any_host() -> None:
