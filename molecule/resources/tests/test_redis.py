@@ -104,10 +104,12 @@ def test_no_upgrade_restarts_redis_unasked(host: Host) -> None:
 def test_a_restart_keeps_data_and_workers_come_back(
     host: Host, fleet: Any, wait_until: Callable[..., None]
 ) -> None:
-    """After a restart of Redis a value is still there, and every worker does work again."""
+    """After a restart what a script wrote is still there, and every worker does work again."""
     key, value = f"nova:test:{secrets.token_hex(4)}", secrets.token_hex(8)
+    # Two writes in one script: a transaction, which Redis replays in another way than one write.
+    script = "redis.call('set', KEYS[1], ARGV[1]) redis.call('expire', KEYS[1], 600)"
     primary = fleet.redis_primary()
-    primary.check_output(AS_ROOT + f"set {key} {value}")
+    primary.check_output(AS_ROOT + f'eval "{script}" 1 {key} {value}')
     wait_until(lambda: host.run(AS_ROOT + f"get {key}").stdout.strip() == value, "it is here")
     host.check_output("systemctl restart redis-server")
     wait_until(lambda: host.run(AS_ROOT + f"get {key}").stdout.strip() == value, "it is back")
