@@ -223,4 +223,5 @@ def test_a_unit_starts_with_the_files_that_it_names(host: Host) -> None:
         "/etc/nova/nova.env",
         "/etc/nova/workers/trends.env",
         "/etc/nova/credentials/nova_redis_password",
+        "/etc/nova/credentials/nova_redis_sentinel_password",
     ]
