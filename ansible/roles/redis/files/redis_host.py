@@ -790,6 +790,8 @@ class Host:
 
     def healthy_again(self) -> bool:
         """Return whether the whole group is well, as the sentinels see it."""
+        # The connection of before went with the sentinel, if that was restarted too.
+        self.__dict__.pop("sentinel", None)
         try:
             self.refuse_unhealthy()
         except ProblemError:
