@@ -37,12 +37,6 @@ print(json.dumps({"missing": {q: sorted(w) for q, w in missing.items() if w}, "a
 """
 
 
-# What only a group of Redis servers can show has nothing to look at where there is one.
-collect_ignore = (
-    [] if len(testinfra.get_hosts(["ansible://redis"])) > 1 else ["tests/test_redis_group.py"]
-)
-
-
 class Fleet:
     """The hosts of the inventory; every command on them runs as root."""
 
