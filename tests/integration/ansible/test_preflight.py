@@ -193,3 +193,31 @@ def test_an_example_password_is_refused_and_never_shown(tmp_path: Path) -> None:
         "redis_nova_password is missing, shorter than 16 characters or still the example" in output
     )
     assert example not in output
+
+
+API = {"api_jwt_secret_key": "0123456789abcdef" * 2, "api_address": "192.0.2.11"}
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        {"api_address": "127.0.0.1"},
+        {"api_address": "::1"},
+        {"api_tls_certificate": "certificate", "api_tls_key": "key"},
+        {"api_frontends": ["front"]},
+        {"api_allow_clear_text": True},
+    ],
+)
+def test_an_api_whose_tokens_are_safe_is_not_refused(tmp_path: Path, why: dict[str, Any]) -> None:
+    assert "failed=0" in preflight(tmp_path, "api", {"a": API | why})
+
+
+def test_tokens_in_clear_text_are_refused(tmp_path: Path) -> None:
+    output = preflight(tmp_path, "api", {"a": dict(API)})
+    assert "api_address 192.0.2.11 is not loopback" in output
+    assert "set api_tls_certificate and api_tls_key" in output
+
+
+def test_a_certificate_without_its_key_is_refused(tmp_path: Path) -> None:
+    output = preflight(tmp_path, "api", {"a": API | {"api_tls_certificate": "certificate"}})
+    assert "api_tls_certificate and api_tls_key belong together" in output
