@@ -4,6 +4,7 @@
     nova-frontend drain SERVER [--seconds N]   no new request for it; wait until those that run end
     nova-frontend resume SERVER [--seconds N]  requests for it again; wait until it is healthy
     nova-frontend save                         keep the servers' states for the next process
+    nova-frontend fit                          make the kept states fit the configuration
     nova-frontend check-certificate FILE       refuse a file whose certificate and key are no pair
 
 `drain` and `resume` print a line if they changed something. Only the standard library is used.
@@ -11,6 +12,7 @@
 
 import argparse
 import os
+import re
 import socket
 import ssl
 import sys
@@ -20,6 +22,7 @@ from pathlib import Path
 
 SOCKET = Path(os.environ.get("NOVA_FRONTEND_SOCKET", "/run/haproxy/admin.sock"))  # others in tests
 STATES = Path(os.environ.get("NOVA_FRONTEND_STATES", "/var/lib/nova-frontend/servers"))
+CONFIGURATION = Path(os.environ.get("NOVA_FRONTEND_CONFIG", "/etc/haproxy/nova/haproxy.cfg"))
 BACKEND = "api"
 TIMEOUT_SECONDS = 10
 POLL_SECONDS = 0.2
@@ -131,8 +134,35 @@ def resume(server: str, seconds: float) -> None:
 
 
 def save() -> None:
-    """Write the states of all servers to the file that haproxy reads when it starts."""
-    text = ask("show servers state")
+    """Keep the states of all servers in the file that haproxy reads when it starts."""
+    write(fitting(ask("show servers state")))
+
+
+def fit() -> None:
+    """Make the kept states fit the configuration, which may have changed while haproxy was down."""
+    if STATES.exists():
+        write(fitting(STATES.read_text(encoding="utf-8")))
+
+
+def fitting(states: str) -> str:
+    """Return states with the ports of the configuration, which haproxy would else overrule."""
+    text = CONFIGURATION.read_text(encoding="utf-8")
+    ports = dict(re.findall(r"^\s+server (\S+) \S+:(\d+)", text, re.MULTILINE))
+    lines = states.splitlines()
+    names = next((line[2:].split() for line in lines if line.startswith("# be_id")), [])
+    if "srv_port" not in names:
+        return states
+    name, port = names.index("srv_name"), names.index("srv_port")
+    for number, line in enumerate(lines):
+        fields = line.split()
+        if len(fields) == len(names) and fields[name] in ports:
+            fields[port] = ports[fields[name]]
+            lines[number] = " ".join(fields)
+    return "\n".join(lines) + "\n"
+
+
+def write(text: str) -> None:
+    """Replace the file of the states in one step."""
     descriptor, name = tempfile.mkstemp(dir=STATES.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -169,6 +199,7 @@ def main() -> int:
         command.add_argument("server")
         command.add_argument("--seconds", type=float, default=60)
     commands.add_parser("save")
+    commands.add_parser("fit")
     commands.add_parser("check-certificate").add_argument("file")
     options = parser.parse_args()
     try:
@@ -178,6 +209,8 @@ def main() -> int:
             resume(options.server, options.seconds)
         elif options.command == "save":
             save()
+        elif options.command == "fit":
+            fit()
         else:
             check_certificate(options.file)
     except FrontendError as error:
