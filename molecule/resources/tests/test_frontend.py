@@ -29,7 +29,9 @@ def url(fleet: Any) -> str:
 @pytest.fixture(scope="module")
 def trust(fleet: Any) -> ssl.SSLContext:
     """What trusts the own CA alone."""
-    folder = Path(fleet.variables("frontend")["inventory_dir"], "frontend-tls")
+    folder = (
+        Path(fleet.variables("frontend")["ansible_ssh_private_key_file"]).parent / "frontend-tls"
+    )
     return ssl.create_default_context(cafile=folder / "ca.crt")
 
 
