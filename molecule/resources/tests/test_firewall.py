@@ -15,7 +15,11 @@ CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.ar
 #: Cuts off everybody, SSH too; with the table's own way to go.
 CUT_ALL = """table inet nova
 delete table inet nova
-table inet nova { chain input { type filter hook input priority filter; policy drop; } }
+table inet nova {
+    chain input {
+        type filter hook input priority filter; policy drop;
+    }
+}
 """
 
 
@@ -43,7 +47,10 @@ def test_only_hosts_of_the_fleet_reach_redis(fleet: Any) -> None:
 def test_rules_that_cut_off_the_controller_take_themselves_back(
     host: Host, wait_until: Callable[..., None]
 ) -> None:
-    """Nobody confirms them: the host returns to the rules that were confirmed."""
+    """Nobody confirms them: the host returns to the rules that were confirmed.
+
+    Few connections are tried: sshd shuts out for a while who opens many and does not log in.
+    """
     folder = "/etc/nova-firewall"
     before = host.check_output("nft list table inet nova")
     wanted = host.check_output(f"cat {folder}/wanted.nft")
