@@ -17,9 +17,9 @@ from redis.exceptions import (
     ResponseError,
 )
 from redis.retry import Retry
-from redis.sentinel import Sentinel
 
 from nova.errors import ConfigurationError, UnavailableError
+from nova.sentinels import Sentinel
 from nova.settings import Settings
 
 #: Seconds. Without them a synchronous command hangs for ever on a server that froze.
@@ -274,7 +274,7 @@ def connect(settings: Settings, timeout_seconds: float = SOCKET_TIMEOUT_SECONDS)
 
 
 def _connect_by_sentinel(settings: Settings, options: dict[str, Any]) -> redis.Redis:
-    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+    sentinel = Sentinel(
         settings.redis_addresses,
         sentinel_kwargs=sentinel_options(settings),
         ssl=settings.redis_uses_tls,

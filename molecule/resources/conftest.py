@@ -37,18 +37,6 @@ print(json.dumps({"missing": {q: sorted(w) for q, w in missing.items() if w}, "a
 """
 
 
-def _has(group: str, count: int = 1) -> bool:
-    """Whether the inventory has so many hosts in a group, or more."""
-    return len(testinfra.get_hosts([f"ansible://{group}"])) >= count
-
-
-# What only some inventories have: a group of Redis servers, frontends (and firewalls with them).
-collect_ignore = [
-    *([] if _has("redis", 2) else ["tests/test_redis_group.py"]),
-    *([] if _has("frontend") else ["tests/test_frontend.py", "tests/test_firewall.py"]),
-]
-
-
 class Fleet:
     """The hosts of the inventory; every command on them runs as root."""
 

@@ -24,6 +24,7 @@ from celery.worker import state
 
 from nova.queues import QUEUES
 from nova.runtime.claims import ClaimCalls, Claims
+from nova.runtime.forking import no_fork
 from nova.runtime.holdings import HOLDINGS, Holdings
 from nova.runtime.notify import notify
 from nova.settings import Settings, get_settings
@@ -193,17 +194,22 @@ class Drain(threading.Thread):
     def run(self) -> None:
         """From the first signal on, keep systemd from losing its patience."""
         self._signals.get()
-        notify("STOPPING=1")
+        with no_fork():
+            notify("STOPPING=1")
         while True:
-            notify(
-                f"EXTEND_TIMEOUT_USEC={EXTEND_SECONDS * 1_000_000}",
-                f"STATUS=stopping: {self._outlook()}",
-            )
-            if time.monotonic() > min(self._deadline, self._ended_at) + STUCK_SECONDS:
-                self._force()
-            self._worker.hub.call_soon(lambda: None)  # wakes the event loop
+            with no_fork():
+                self._turn()
             with contextlib.suppress(queue.Empty):
                 self._signals.get(timeout=NOTIFY_SECONDS)
+
+    def _turn(self) -> None:
+        notify(
+            f"EXTEND_TIMEOUT_USEC={EXTEND_SECONDS * 1_000_000}",
+            f"STATUS=stopping: {self._outlook()}",
+        )
+        if time.monotonic() > min(self._deadline, self._ended_at) + STUCK_SECONDS:
+            self._force()
+        self._worker.hub.call_soon(lambda: None)  # wakes the event loop
 
     def _force(self) -> None:
         """End a process whose main thread does not: the pool `solo` runs its task there."""

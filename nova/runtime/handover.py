@@ -7,17 +7,18 @@ has gone.
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import redis
 from celery import Celery, bootsteps, signals
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app, start_http_server
 
 from nova.queues import queue_of_task
 from nova.runtime.collectors import WorkerCollector
 from nova.runtime.counts import COUNTS, CountKey, Counts, Event, of_worker
 from nova.runtime.deliveries import queue_label
+from nova.runtime.forking import no_fork
 from nova.runtime.scripts import load
 from nova.runtime.totals import NUMBER_EXPIRES_SECONDS, WORKER_EXPIRES_SECONDS, write_key
 from nova.settings import Settings, get_settings
@@ -114,7 +115,8 @@ class HandoverThread(threading.Thread):
         """Send, whatever happens: a task must not suffer from being counted."""
         is_stopping = False
         while True:
-            self._send()
+            with no_fork():
+                self._send()
             if is_stopping:
                 return
             is_stopping = self._stop_event.wait(self._interval_seconds)
@@ -190,11 +192,22 @@ def serve(settings: Settings, worker: str) -> None:
             *(settings.worker_metrics_host, port, error.strerror),
         )
         return
+    server.set_app(_undisturbed(make_wsgi_app(registry)))
     # Children get a copy of the socket, and would keep the port from the next worker.
     signals.worker_process_init.connect(lambda **_: server.socket.close(), weak=False)
     logger.info(
         "metrics of this worker at http://%s:%d/metrics", settings.worker_metrics_host, port
     )
+
+
+def _undisturbed(answer: Callable[..., Any]) -> Callable[..., Any]:
+    """Let no fork happen while a request is answered; for its bytes to come and go it may."""
+
+    def answer_undisturbed(*arguments: Any) -> Any:
+        with no_fork():
+            return answer(*arguments)
+
+    return answer_undisturbed
 
 
 def _on_received(request: Any, **_: Any) -> None:

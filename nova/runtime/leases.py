@@ -15,6 +15,8 @@ from celery import Celery, bootsteps
 
 from nova.runtime.claims import ClaimCalls, Claims
 from nova.runtime.deadletters import tell_failures
+from nova.runtime.ending import describe
+from nova.runtime.forking import no_fork
 from nova.runtime.holdings import HOLDINGS, Holdings
 from nova.settings import get_settings
 from nova.store import connect
@@ -54,13 +56,19 @@ class LeaseThread(threading.Thread):
         self.join(STOP_SECONDS)
 
     def _renew(self) -> bool:
+        with no_fork():
+            return self._renew_now()
+
+    def _renew_now(self) -> bool:
         try:
             lost = self._claims.renew(self._holdings.tokens(), self._holdings.inboxes())
             redelivered = self._claims.sweep()
         except Exception as error:
             # Whatever it is, this thread must go on: what runs would be given to others.
             if not self._is_failing:
-                logger.warning("cannot renew leases, trying again every second: %r", error)
+                logger.warning(
+                    "cannot renew leases, trying again every second: %s", describe(error)
+                )
             self._is_failing = True
             return False
         self._is_failing = False

@@ -10,6 +10,7 @@ from celery._state import task_join_will_block
 from celery.backends import redis as stock
 from redis.commands.core import Script
 
+from nova import sentinels
 from nova.runtime.scripts import load
 from nova.runtime.transient import is_transient
 
@@ -90,3 +91,6 @@ class RedisBackend(ResultsMixin, stock.RedisBackend):  # type: ignore[misc]  # c
 
 class SentinelBackend(ResultsMixin, stock.SentinelBackend):  # type: ignore[misc]
     """The backend for a group that Sentinel watches."""
+
+    #: The module of which Celery takes the class `Sentinel`.
+    sentinel = sentinels

@@ -3,7 +3,8 @@
 from typing import Any
 
 from kombu.transport import redis as stock
-from redis.sentinel import Sentinel
+
+from nova.sentinels import Sentinel
 
 #: Transport option: host and port of every sentinel.
 SENTINELS = "sentinels"
@@ -22,9 +23,7 @@ class SentinelChannel(stock.SentinelChannel):  # type: ignore[misc]  # kombu shi
         parameters = self._connparams(asynchronous)
         for name in ("host", "port"):
             parameters.pop(name)
-        sentinel = Sentinel(  # type: ignore[no-untyped-call]
-            options[SENTINELS], sentinel_kwargs=self.sentinel_kwargs, **parameters
-        )
+        sentinel = Sentinel(options[SENTINELS], sentinel_kwargs=self.sentinel_kwargs, **parameters)
         # kombu closes those two together with the channel.
         if asynchronous:
             self._async_sentinel_manager = sentinel

@@ -12,6 +12,7 @@ from typing import Any
 from celery import bootsteps, signals
 from celery.concurrency.solo import TaskPool as SoloPool
 
+from nova.runtime.forking import no_fork
 from nova.runtime.notify import notify
 from nova.settings import Settings, get_settings
 
@@ -33,7 +34,8 @@ class Watchdog(threading.Thread):
         while True:
             if self._is_blind or progress_made_at() > self._told_at:
                 self._told_at = time.monotonic()
-                notify("WATCHDOG=1")
+                with no_fork():
+                    notify("WATCHDOG=1")
             time.sleep(self._interval)
 
 

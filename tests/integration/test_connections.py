@@ -1,5 +1,6 @@
 """Every way to reach Redis, and what its clients do while it is away: bounded, and back in time."""
 
+import re
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 import redis
-from jinja2 import Environment
+import yaml
 
 from nova.api.security import Role
 from nova.runtime.heartbeat import read_workers
@@ -28,7 +29,7 @@ from tests.integration.tls import TlsRedis, TlsSentinel, make_certificates
 BOUND_SECONDS = 12
 #: Seconds after which everybody is back, once Redis is.
 BACK_SECONDS = 15
-ACL_TEMPLATE = "ansible/roles/redis/templates/etc/redis/nova.acl.j2"
+ROLE = Path("ansible/roles/redis")
 RUN = "/api/celery/governance/run"
 
 Variables = dict[str, str]
@@ -333,12 +334,12 @@ def test_tasks_run_over_a_unix_socket(
 def acl_server(tmp_path: Path) -> Iterator[tuple[LocalRedis, str]]:
     """A Redis with the users that the role redis makes, and the password of the user nova."""
     password = "p" * 32
-    environment = Environment(autoescape=False)  # noqa: S701 - no HTML
-    environment.filters["hash"] = lambda text, _kind: sha256(text.encode()).hexdigest()
-    template = environment.from_string(Path(ACL_TEMPLATE).read_text())
-    lines = template.render(redis_nova_password=password, redis_admin_password="a" * 32)
+    rules = yaml.safe_load((ROLE / "vars/main.yml").read_text())["__redis_nova_rules"]
+    channels = yaml.safe_load((ROLE / "defaults/main.yml").read_text())["redis_nova_channels"]
+    listed = " ".join(f"&{channel}" for channel in channels)
+    rules = re.sub(r"{{ redis_nova_channels .*?}}", lambda _: listed, rules)
     # The fixture's own user stays `default`: it has to look into the log of refusals.
-    users = [line for line in lines.splitlines() if not line.startswith("user default")]
+    users = [f"user nova on #{sha256(password.encode()).hexdigest()} {rules}"]
     with LocalRedis.create(tmp_path / "redis", *users) as server:
         yield server, password
 

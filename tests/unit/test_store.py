@@ -11,7 +11,7 @@ from redis.sentinel import MasterNotFoundError, SentinelConnectionPool
 
 from nova.errors import ConfigurationError, NovaError, UnavailableError
 from nova.settings import Settings
-from nova.store import connect, redis_errors
+from nova.store import connect, open_redis, redis_errors
 
 MakeSettings = Callable[..., Settings]
 URLS = ["redis://db/2", "rediss://db/2", "unix:///run/redis.sock?db=2", "sentinel://s1,s2/2"]
@@ -76,6 +76,24 @@ def test_certificates_are_verified(make_settings: MakeSettings, tmp_path: Path, 
         assert one["ssl_cert_reqs"] == "required"
         assert one["ssl_check_hostname"]
         assert one["ssl_ca_certs"] == str(ca_file)
+
+
+def test_sentinels_that_do_not_answer_are_named_in_one_short_line(
+    make_settings: MakeSettings,
+) -> None:
+    """redis-py puts all options of each client into the error."""
+    settings = make_settings(
+        REDIS_URL="sentinel://:hunter2@127.0.0.1:1,127.0.0.1:2/0",
+        NOVA_REDIS_SENTINEL_MASTER="group",
+        NOVA_REDIS_TLS="true",
+    )
+    with pytest.raises(UnavailableError) as caught, open_redis(settings) as client:
+        client.ping()
+    message = str(caught.value)
+    for words in ("No master found for 'group'", "127.0.0.1:1 - ", "127.0.0.1:2 - ", "refused"):
+        assert words in message
+    assert len(message) < 400
+    assert not any(part in message for part in ("\n", "<", "hunter2"))
 
 
 def untrusted() -> Exception:

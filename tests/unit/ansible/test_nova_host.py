@@ -173,7 +173,8 @@ def test_a_host_that_had_nothing_keeps_its_files_and_runs_nothing(host: Host) ->
 def test_only_root_can_read_what_was_saved(host: Host) -> None:
     """Credentials are in it."""
     host.run("save")
-    assert (host.root / "opt/nova/before").stat().st_mode & 0o077 == 0
+    for path in ("opt/nova/before", "opt/nova/before/files.tar"):
+        assert (host.root / path).stat().st_mode & 0o077 == 0
 
 
 # --- Restarts

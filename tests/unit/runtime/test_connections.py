@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import redis
-from redis.sentinel import SentinelConnectionPool
+from redis.sentinel import MasterNotFoundError, SentinelConnectionPool
 
 from nova.runtime.app import NovaCelery
 from nova.runtime.connections import broker_connection, result_connection
@@ -47,6 +47,24 @@ def check(found: dict[str, Any]) -> None:
     assert "path" in found or found["socket_connect_timeout"] == 2
     assert found["health_check_interval"] == 5
     assert (found["username"], found["password"], found["db"]) == ("nova", PASSWORD, 2)
+
+
+@pytest.mark.parametrize("stock_parts", ["", "transport"])
+def test_lost_sentinels_are_named_in_one_short_line(
+    make_settings: MakeSettings, stock_parts: str
+) -> None:
+    """Celery logs such an error at each try to connect."""
+    url = "sentinel://127.0.0.1:1,127.0.0.1:2/0"
+    app = make_app(make(make_settings, url, NOVA_STOCK_PARTS=stock_parts))
+    for pool in (broker_pool(app), app.backend.client.connection_pool):
+        with pytest.raises(MasterNotFoundError) as caught:
+            pool.get_connection()
+        message = str(caught.value)
+        assert "127.0.0.1:1 - " in message
+        assert "127.0.0.1:2 - " in message
+        assert message.count("refused") == 2
+        assert len(message) < 250
+        assert "<" not in message
 
 
 def check_sentinels(pool: redis.ConnectionPool) -> None:

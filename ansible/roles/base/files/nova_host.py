@@ -338,6 +338,7 @@ def save(check: bool) -> Iterator[str]:
         new = SAVED.with_name(".before.new")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(mode=0o700, parents=True)
+        (new / "files.tar").touch(mode=0o600)  # credentials are in it
         with tarfile.open(new / "files.tar", "w") as package:
             for path in own_paths():
                 package.add(path, arcname=str(path.relative_to(ROOT)))
