@@ -127,6 +127,17 @@ class Settings(BaseSettings):
     api_port: int = Field(
         default=8000, alias="NOVA_API_PORT", ge=1, le=65535, description="Port of the API."
     )
+    api_tls_cert_file: Path | None = Field(
+        default=None,
+        alias="NOVA_API_TLS_CERT_FILE",
+        description="Certificate (PEM, with its chain) that the API shows; with it the API speaks "
+        "TLS only. It is read when the API starts.",
+    )
+    api_tls_key_file: Path | None = Field(
+        default=None,
+        alias="NOVA_API_TLS_KEY_FILE",
+        description="File of the certificate's private key (PEM, without a passphrase).",
+    )
     api_rate_limit: int = Field(
         default=1200,
         alias="NOVA_API_RATE_LIMIT",
@@ -368,6 +379,14 @@ class Settings(BaseSettings):
     def _tls_where_the_url_does_not_say(self) -> "Settings":
         if self.redis_tls and not self.redis_uses_sentinel:
             raise ValueError("NOVA_REDIS_TLS is for sentinel:// only; write rediss:// in REDIS_URL")
+        return self
+
+    @model_validator(mode="after")
+    def _certificate_and_key_together(self) -> "Settings":
+        if (self.api_tls_cert_file is None) != (self.api_tls_key_file is None):
+            raise ValueError(
+                "NOVA_API_TLS_CERT_FILE and NOVA_API_TLS_KEY_FILE belong together; set both or none"
+            )
         return self
 
     @field_validator("log_level", mode="before")

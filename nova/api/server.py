@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import ssl
 import threading
 
 import uvicorn
@@ -84,9 +85,10 @@ def serve(settings: Settings, celery_app: Celery) -> None:
     """Serve the API until SIGTERM or SIGINT.
 
     Raises:
-        ConfigurationError: the secret for tokens is missing or unsafe, the log file cannot be
-            written, or the address cannot be listened on.
+        ConfigurationError: the secret for tokens is missing or unsafe, the certificate cannot be
+            used, the log file cannot be written, or the address cannot be listened on.
     """
+    check_certificate(settings)
     app = create_app(settings, celery_app)
     sockets = systemd_sockets(settings) or [bind(settings.api_host, settings.api_port)]
     logs.configure(settings, "api")
@@ -99,6 +101,8 @@ def serve(settings: Settings, celery_app: Celery) -> None:
         http=PatientProtocol,
         ws="none",
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_SECONDS,
+        ssl_certfile=settings.api_tls_cert_file,
+        ssl_keyfile=settings.api_tls_key_file,
     )
     for listening in sockets:
         logger.info("the API listens on %s", listening.getsockname())
@@ -106,6 +110,33 @@ def serve(settings: Settings, celery_app: Celery) -> None:
     # publishes, and try for 19 s to do so when Redis goes away at that moment.
     with denied_join_result():
         Server(config, settings).run(sockets)
+
+
+def check_certificate(settings: Settings) -> None:
+    """Load certificate and key once, if there are any, so that a bad one is told in one line.
+
+    Raises:
+        ConfigurationError: one cannot be read, the key has a passphrase, or they are no pair.
+    """
+    certificate, key = settings.api_tls_cert_file, settings.api_tls_key_file
+    if certificate is None or key is None:
+        return
+
+    def no_passphrase() -> str:
+        # Without it openssl would ask at the terminal, or for ever where there is none.
+        raise ConfigurationError(
+            f"the key {key} has a passphrase; set NOVA_API_TLS_KEY_FILE to a key without one"
+        )
+
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key, password=no_passphrase)
+    except OSError as error:  # ssl.SSLError is one
+        reason = getattr(error, "reason", None) or error.strerror
+        raise ConfigurationError(
+            f"cannot use the certificate {certificate} with the key {key}: {reason}; "
+            "set NOVA_API_TLS_CERT_FILE and NOVA_API_TLS_KEY_FILE"
+        ) from None
 
 
 def systemd_sockets(settings: Settings) -> list[socket.socket]:

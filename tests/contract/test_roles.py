@@ -21,6 +21,8 @@ INVENTORIES = sorted(path.name for path in (ANSIBLE / "inventories").iterdir())
 GIVEN_ELSEWHERE = {
     "NOVA_API_HOST": "the socket unit, and api_address",
     "NOVA_API_PORT": "the socket unit, and api_port",
+    "NOVA_API_TLS_CERT_FILE": "a drop-in of the API's unit, and api_tls_certificate",
+    "NOVA_API_TLS_KEY_FILE": "a drop-in of the API's unit, and api_tls_key",
     "NOVA_LOG_DIR": "the units",
     "NOVA_REDIS_USERNAME": "the template of nova.env",
     "NOVA_SCHEDULER": "settings_scheduler",

@@ -193,3 +193,76 @@ def test_an_example_password_is_refused_and_never_shown(tmp_path: Path) -> None:
         "redis_nova_password is missing, shorter than 16 characters or still the example" in output
     )
     assert example not in output
+
+
+API = {"api_jwt_secret_key": "0123456789abcdef" * 2, "api_address": "192.0.2.11"}
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        {"api_address": "127.0.0.1"},
+        {"api_address": "::1"},
+        {"api_tls_certificate": "certificate", "api_tls_key": "key"},
+        {"api_frontends": ["front"]},
+        {"api_allow_clear_text": True},
+    ],
+)
+def test_an_api_whose_tokens_are_safe_is_not_refused(tmp_path: Path, why: dict[str, Any]) -> None:
+    assert "failed=0" in preflight(tmp_path, "api", {"a": API | why})
+
+
+def test_tokens_in_clear_text_are_refused(tmp_path: Path) -> None:
+    output = preflight(tmp_path, "api", {"a": dict(API)})
+    assert "api_address 192.0.2.11 is not loopback" in output
+    assert "set api_tls_certificate and api_tls_key" in output
+
+
+def test_a_certificate_without_its_key_is_refused(tmp_path: Path) -> None:
+    output = preflight(tmp_path, "api", {"a": API | {"api_tls_certificate": "certificate"}})
+    assert "api_tls_certificate and api_tls_key belong together" in output
+
+
+FRONTEND = {"frontend_servers": [{"name": "nova1", "address": "192.0.2.11"}]}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"frontend_servers": []}, "frontend_servers must list each API host once"),
+        ({"frontend_http_port": 443}, "give each another port"),
+        ({"frontend_tls_own_ca": False}, "frontend-tls/a.crt is not there"),
+    ],
+)
+def test_a_frontend_that_could_not_work_is_refused(
+    tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    assert words in preflight(tmp_path, "frontend", {"a": FRONTEND | change})
+
+
+def test_a_frontend_that_can_work_is_not_refused(tmp_path: Path) -> None:
+    assert "failed=0" in preflight(tmp_path, "frontend", {"a": dict(FRONTEND)})
+
+
+def firewall(**rule: Any) -> dict[str, dict[str, Any]]:
+    """A host with one rule."""
+    rule = {"name": "api", "ports": [8000], "from": ["192.0.2.0/24", "2001:db8::1"]} | rule
+    return {"a": {"firewall_enabled": True, "firewall_rules": [rule]}}
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ({"ports": [22, 8000]}, "names port 22, by which this host is reached"),
+        ({"ports": [70000]}, "firewall_rules: api must have a name"),
+        ({"from": ["front1.example.com"]}, "no names of hosts"),
+    ],
+)
+def test_a_rule_that_cuts_ssh_or_makes_no_sense_is_refused(
+    tmp_path: Path, rule: dict[str, Any], words: str
+) -> None:
+    assert words in preflight(tmp_path, "firewall", firewall(**rule))
+
+
+def test_a_good_rule_is_not_refused(tmp_path: Path) -> None:
+    assert "failed=0" in preflight(tmp_path, "firewall", firewall())

@@ -1,6 +1,7 @@
 """A real API process."""
 
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -28,11 +29,13 @@ class ApiProcess:
     port: int
     log: Path
     tokens: TokenIssuer
+    #: What its certificate is verified with, where it speaks TLS.
+    trust: ssl.SSLContext | None = None
 
     @property
     def url(self) -> str:
         """Where it serves."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.trust else 'http'}://127.0.0.1:{self.port}"
 
     def headers(self, role: Role | None) -> dict[str, str]:
         """Headers with a token of a role."""
@@ -46,7 +49,10 @@ class ApiProcess:
     ) -> httpx.Response:
         """Send a request, with a token of the role where there is one."""
         headers = self.headers(role)
-        return httpx.request(method, self.url + path, headers=headers, timeout=30, **options)
+        verify = self.trust or True
+        return httpx.request(
+            method, self.url + path, headers=headers, timeout=30, verify=verify, **options
+        )
 
     def get(self, path: str, role: Role | None = None) -> httpx.Response:
         """Send a GET request."""
@@ -69,7 +75,9 @@ StartApi = Callable[..., ApiProcess]
 
 
 @contextmanager
-def running_api(environment: dict[str, str], folder: Path) -> Iterator[ApiProcess]:
+def running_api(
+    environment: dict[str, str], folder: Path, trust: ssl.SSLContext | None = None
+) -> Iterator[ApiProcess]:
     """Run an API process, which serves when it is given; stop it afterwards."""
     port = free_port()
     log = folder / f"api-{port}.log"
@@ -80,7 +88,8 @@ def running_api(environment: dict[str, str], folder: Path) -> Iterator[ApiProces
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    api = ApiProcess(process, port, log, TokenIssuer(Settings.model_validate(environment)))
+    tokens = TokenIssuer(Settings.model_validate(environment))
+    api = ApiProcess(process, port, log, tokens, trust)
     try:
         wait_until(lambda: api.is_alive() or process.poll() is not None, log.read_text)
         assert process.poll() is None, log.read_text()

@@ -23,7 +23,7 @@ cd "$folder"
 
 make_ca() {
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 \
-        -subj "/CN=Nova Redis CA $(date -u +%Y-%m-%dT%H:%M:%SZ)" \
+        -subj "/CN=Nova CA $(date -u +%Y-%m-%dT%H:%M:%SZ)" \
         -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign \
         -keyout issuer.key.new -out issuer.crt.new 2>/dev/null
     mv issuer.key.new issuer.key

@@ -1,0 +1,50 @@
+#!/bin/sh
+# The table `inet nova`, and no other. Prints what it changes.
+#   nova-firewall apply SECONDS   apply wanted.nft, and take it back after SECONDS if not confirmed
+#   nova-firewall confirm         what is applied stays, and is loaded at boot
+#   nova-firewall back            return to the confirmed rules, or to none
+#   nova-firewall remove          remove the table
+set -eu
+folder=/etc/nova-firewall
+timer=nova-firewall-back
+
+remove() {
+    if nft list table inet nova > /dev/null 2>&1; then nft delete table inet nova; fi
+}
+
+case ${1:-} in
+    apply)
+        if cmp -s "$folder/wanted.nft" "$folder/rules.nft" &&
+            nft list table inet nova > /dev/null 2>&1; then exit 0; fi
+        # Of a run before, which was interrupted.
+        systemctl stop "$timer.timer" 2> /dev/null || true
+        systemd-run --quiet --collect --on-active="$2" --unit="$timer" /usr/local/sbin/nova-firewall back
+        nft --file "$folder/wanted.nft"
+        touch "$folder/applied"
+        echo "applied"
+        ;;
+    confirm)
+        if [ ! -e "$folder/applied" ]; then
+            # The time was over before the controller came.
+            cmp -s "$folder/wanted.nft" "$folder/rules.nft" && exit 0
+            echo "the host has returned to the rules before: nobody confirmed in time" >&2
+            exit 1
+        fi
+        systemctl stop "$timer.timer"
+        cp "$folder/wanted.nft" "$folder/rules.nft.new"
+        mv "$folder/rules.nft.new" "$folder/rules.nft"
+        rm "$folder/applied"
+        echo "confirmed"
+        ;;
+    back)
+        rm -f "$folder/applied"
+        if [ -e "$folder/rules.nft" ]; then nft --file "$folder/rules.nft"; else remove; fi
+        ;;
+    remove)
+        remove
+        ;;
+    *)
+        echo "nova-firewall: say apply SECONDS, confirm, back or remove" >&2
+        exit 2
+        ;;
+esac

@@ -1,0 +1,223 @@
+#!/usr/bin/python3
+"""What is asked of haproxy on a frontend; installed as `nova-frontend`.
+
+    nova-frontend drain SERVER [--seconds N]   no new request for it; wait until those that run end
+    nova-frontend resume SERVER [--seconds N]  requests for it again; wait until it is healthy
+    nova-frontend save                         keep the servers' states for the next process
+    nova-frontend fit                          make the kept states fit the configuration
+    nova-frontend check-certificate FILE       refuse a file whose certificate and key are no pair
+
+`drain` and `resume` print a line if they changed something. Only the standard library is used.
+"""
+
+import argparse
+import os
+import re
+import socket
+import ssl
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+SOCKET = Path(os.environ.get("NOVA_FRONTEND_SOCKET", "/run/haproxy/admin.sock"))  # others in tests
+STATES = Path(os.environ.get("NOVA_FRONTEND_STATES", "/var/lib/nova-frontend/servers"))
+CONFIGURATION = Path(os.environ.get("NOVA_FRONTEND_CONFIG", "/etc/haproxy/nova/haproxy.cfg"))
+BACKEND = "api"
+TIMEOUT_SECONDS = 10
+POLL_SECONDS = 0.2
+#: Bits of srv_admin_state that an operator sets: maintenance and drain.
+FORCED_MAINTENANCE, FORCED_DRAIN = 0x01, 0x08
+
+
+class FrontendError(Exception):
+    """Something that a person must mend; the message is one line."""
+
+
+def ask(command: str) -> str:
+    """Send a command to haproxy and return its answer.
+
+    Raises:
+        FrontendError: haproxy cannot be reached.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(TIMEOUT_SECONDS)
+            connection.connect(str(SOCKET))
+            connection.sendall(f"{command}\n".encode())
+            with connection.makefile("r", encoding="utf-8") as answer:
+                return answer.read()
+    except OSError as error:
+        raise FrontendError(
+            f"haproxy does not answer at {SOCKET}: {error}; look with: journalctl -u haproxy"
+        ) from None
+
+
+def table(command: str, header: str, separator: str | None = None) -> list[dict[str, str]]:
+    """Return the rows that a command shows, by the names in the line that begins with `header`."""
+    rows: list[dict[str, str]] = []
+    names: list[str] = []
+    for line in ask(command).splitlines():
+        if line.startswith(header):
+            names = line.removeprefix("# ").split(separator)
+        elif names and line.strip():
+            rows.append(dict(zip(names, line.split(separator), strict=False)))
+    return rows
+
+
+def state_of(server: str) -> dict[str, str]:
+    """Return what haproxy knows of a server.
+
+    Raises:
+        FrontendError: there is no such server.
+    """
+    servers = table(f"show servers state {BACKEND}", "# be_id")
+    for row in servers:
+        if row["srv_name"] == server:
+            return row
+    known = ", ".join(row["srv_name"] for row in servers)
+    raise FrontendError(f"the frontend has no server {server}; it has {known or 'none'}")
+
+
+def figures_of(server: str) -> dict[str, str]:
+    """Return the statistics of a server."""
+    rows = table(f"show stat {BACKEND} 4 -1", "# pxname", ",")
+    return next(row for row in rows if row["svname"] == server)
+
+
+def set_state(server: str, state: str) -> None:
+    """Change the state of a server, and keep it for later processes.
+
+    Raises:
+        FrontendError: haproxy refused.
+    """
+    answer = ask(f"set server {BACKEND}/{server} state {state}").strip()
+    if answer:
+        raise FrontendError(f"haproxy did not set {server} to {state}: {answer}")
+    save()
+
+
+def drain(server: str, seconds: float) -> None:
+    """Send a server no new request, and wait until it has none.
+
+    Raises:
+        FrontendError: there is no such server, or it still had requests when the time was over.
+    """
+    forced = int(state_of(server)["srv_admin_state"]) & (FORCED_MAINTENANCE | FORCED_DRAIN)
+    if not forced:
+        set_state(server, "drain")
+        print(f"drained {server}")
+    deadline = time.monotonic() + seconds
+    while (running := int(figures_of(server)["scur"])) > 0:
+        if time.monotonic() > deadline:
+            raise FrontendError(
+                f"{server} is drained, but still has {running} requests after {seconds:g} s; "
+                "wait longer with frontend_drain_seconds, or undo it with resume"
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def resume(server: str, seconds: float) -> None:
+    """Send a server requests again, and wait until it is healthy.
+
+    Raises:
+        FrontendError: there is no such server, or it did not become healthy in time.
+    """
+    if int(state_of(server)["srv_admin_state"]) & (FORCED_MAINTENANCE | FORCED_DRAIN):
+        set_state(server, "ready")
+        print(f"resumed {server}")
+    deadline = time.monotonic() + seconds
+    while (status := figures_of(server)["status"]) != "UP":
+        if time.monotonic() > deadline:
+            raise FrontendError(f"{server} is not healthy after {seconds:g} s: {status}")
+        time.sleep(POLL_SECONDS)
+
+
+def save() -> None:
+    """Keep the states of all servers in the file that haproxy reads when it starts."""
+    write(fitting(ask("show servers state")))
+
+
+def fit() -> None:
+    """Make the kept states fit the configuration, which may have changed while haproxy was down."""
+    if STATES.exists():
+        write(fitting(STATES.read_text(encoding="utf-8")))
+
+
+def fitting(states: str) -> str:
+    """Return states with the ports of the configuration, which haproxy would else overrule."""
+    text = CONFIGURATION.read_text(encoding="utf-8")
+    ports = dict(re.findall(r"^\s+server (\S+) \S+:(\d+)", text, re.MULTILINE))
+    lines = states.splitlines()
+    names = next((line[2:].split() for line in lines if line.startswith("# be_id")), [])
+    if "srv_port" not in names:
+        return states
+    name, port = names.index("srv_name"), names.index("srv_port")
+    for number, line in enumerate(lines):
+        fields = line.split()
+        if len(fields) == len(names) and fields[name] in ports:
+            fields[port] = ports[fields[name]]
+            lines[number] = " ".join(fields)
+    return "\n".join(lines) + "\n"
+
+
+def write(text: str) -> None:
+    """Replace the file of the states in one step."""
+    descriptor, name = tempfile.mkstemp(dir=STATES.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        # Root writes it too, and haproxy reads it as a user of its own.
+        owner = STATES.parent.stat()
+        if os.geteuid() == 0:
+            os.chown(name, owner.st_uid, owner.st_gid)
+        Path(name).replace(STATES)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def check_certificate(path: str) -> None:
+    """Load a file of certificate and key.
+
+    Raises:
+        FrontendError: it is not a pair.
+    """
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(path, password="")
+    except OSError as error:
+        reason = getattr(error, "reason", None) or error.strerror
+        raise FrontendError(f"certificate and key are no pair that can be used: {reason}") from None
+
+
+def main() -> int:
+    """Run one command; return the exit status."""
+    parser = argparse.ArgumentParser(prog="nova-frontend", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("drain", "resume"):
+        command = commands.add_parser(name)
+        command.add_argument("server")
+        command.add_argument("--seconds", type=float, default=60)
+    commands.add_parser("save")
+    commands.add_parser("fit")
+    commands.add_parser("check-certificate").add_argument("file")
+    options = parser.parse_args()
+    try:
+        if options.command == "drain":
+            drain(options.server, options.seconds)
+        elif options.command == "resume":
+            resume(options.server, options.seconds)
+        elif options.command == "save":
+            save()
+        elif options.command == "fit":
+            fit()
+        else:
+            check_certificate(options.file)
+    except FrontendError as error:
+        print(f"nova-frontend: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

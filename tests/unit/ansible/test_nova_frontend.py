@@ -1,0 +1,65 @@
+"""`nova-frontend`: what it makes of haproxy's states, and which certificates it refuses."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+PROGRAM = Path(__file__).resolve().parents[3] / "ansible/roles/frontend/files/nova_frontend.py"
+HEADER = (
+    "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight "
+    "srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health "
+    "srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord "
+    "srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port\n"
+)
+ROW = "4 api 1 {name} 192.0.2.1 2 8 1 1 5 6 3 4 6 0 0 0 - {port} - 0 0 - - 0\n"
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The program, with files of the test's own; one server has moved to port 9000."""
+    configuration = tmp_path / "haproxy.cfg"
+    configuration.write_text(
+        "backend api\n    server a1 192.0.2.1:9000\n    server a2 [::1]:8000\n"
+    )
+    monkeypatch.setenv("NOVA_FRONTEND_CONFIG", str(configuration))
+    monkeypatch.setenv("NOVA_FRONTEND_STATES", str(tmp_path / "servers"))
+    monkeypatch.setenv("NOVA_FRONTEND_SOCKET", str(tmp_path / "no.sock"))
+    spec = importlib.util.spec_from_file_location("nova_frontend", PROGRAM)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def states(a1: int) -> str:
+    """States of three servers, of which the configuration has two, in forced drain."""
+    rows = (("a1", a1), ("a2", 8000), ("gone", 8000))
+    return HEADER + "".join(ROW.format(name=name, port=port) for name, port in rows)
+
+
+def test_a_kept_port_does_not_overrule_the_configuration(
+    program: ModuleType, tmp_path: Path
+) -> None:
+    """All else stays, the drain too. haproxy takes a server's port from the file if it may."""
+    (tmp_path / "servers").write_text(states(8000))
+    program.fit()
+    assert (tmp_path / "servers").read_text() == states(9000)
+
+
+def test_without_kept_states_there_is_nothing_to_fit(program: ModuleType, tmp_path: Path) -> None:
+    program.fit()
+    assert not (tmp_path / "servers").exists()
+
+
+def test_a_haproxy_that_is_away_is_named_with_where_to_look(program: ModuleType) -> None:
+    with pytest.raises(program.FrontendError, match=r"does not answer at .*journalctl -u haproxy"):
+        program.drain("a1", 1)
+
+
+def test_a_file_without_a_key_is_refused(program: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "servers.pem").write_text("no certificate")
+    with pytest.raises(program.FrontendError, match="no pair that can be used"):
+        program.check_certificate(str(tmp_path / "servers.pem"))
