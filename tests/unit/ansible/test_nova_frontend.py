@@ -63,3 +63,37 @@ def test_a_file_without_a_key_is_refused(program: ModuleType, tmp_path: Path) ->
     (tmp_path / "servers.pem").write_text("no certificate")
     with pytest.raises(program.FrontendError, match="no pair that can be used"):
         program.check_certificate(str(tmp_path / "servers.pem"))
+
+
+@pytest.mark.parametrize(
+    ("other", "is_drained"), [("UP", True), ("UP 1/2", True), ("DRAIN", False)]
+)
+def test_the_last_server_that_takes_requests_is_left_in_service(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch, other: str, is_drained: bool
+) -> None:
+    """A roll whose batch has every API host must not leave clients without any."""
+    commands = []
+
+    def ask(command: str) -> str:
+        commands.append(command)
+        if command.startswith("show servers state"):
+            return states(8000).replace(" 2 8 ", " 2 0 ")
+        if command.startswith("show stat"):
+            return f"# pxname,svname,scur,status,\napi,a1,0,UP,\napi,a2,0,{other},\n"
+        return ""
+
+    monkeypatch.setattr(program, "ask", ask)
+    program.drain("a1", 1, unless_last=True)
+    assert ("set server api/a1 state drain" in commands) == is_drained
+
+
+@pytest.mark.parametrize("command", ["drain", "resume"])
+def test_a_server_that_the_frontend_does_not_have_yet_is_let_be(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """A new API host is rolled before the frontends hear of it."""
+    monkeypatch.setattr(program, "ask", lambda _command: states(8000))
+    monkeypatch.setattr("sys.argv", ["nova-frontend", command, "a9", "--if-known"])
+    assert program.main() == 0
+    monkeypatch.setattr("sys.argv", ["nova-frontend", command, "a9"])
+    assert program.main() == 1

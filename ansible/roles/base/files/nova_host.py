@@ -56,6 +56,7 @@ UNIT_PATTERNS = (
 #: Files outside of /etc/nova that roles write, for the survey.
 OTHER_FILES = (
     "etc/logrotate.d/nova",
+    "etc/needrestart/conf.d/nova.conf",
     "etc/tmpfiles.d/nova.conf",
     "etc/systemd/system/nova*.d/*.conf",
     "usr/local/sbin/nova-host",

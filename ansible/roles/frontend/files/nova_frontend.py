@@ -1,16 +1,20 @@
 #!/usr/bin/python3
 """What is asked of haproxy on a frontend; installed as `nova-frontend`.
 
-    nova-frontend drain SERVER [--seconds N]   no new request for it; wait until those that run end
+    nova-frontend drain SERVER [--seconds N]   no new request for it; wait until those that run end;
+                                               with --unless-last the last that is up stays
     nova-frontend resume SERVER [--seconds N]  requests for it again; wait until it is healthy
     nova-frontend save                         keep the servers' states for the next process
     nova-frontend fit                          make the kept states fit the configuration
     nova-frontend check-certificate FILE       refuse a file whose certificate and key are no pair
 
-`drain` and `resume` print a line if they changed something. Only the standard library is used.
+`drain` and `resume` print a line if they changed something; with --if-known a server that the
+frontend does not have (yet) is none of their business. Only the standard library is used.
 """
 
 import argparse
+import contextlib
+import fcntl
 import os
 import re
 import socket
@@ -18,6 +22,7 @@ import ssl
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 SOCKET = Path(os.environ.get("NOVA_FRONTEND_SOCKET", "/run/haproxy/admin.sock"))  # others in tests
@@ -65,6 +70,12 @@ def table(command: str, header: str, separator: str | None = None) -> list[dict[
     return rows
 
 
+def is_known(server: str) -> bool:
+    """Whether the configuration has the server."""
+    rows = table(f"show servers state {BACKEND}", "# be_id")
+    return any(row["srv_name"] == server for row in rows)
+
+
 def state_of(server: str) -> dict[str, str]:
     """Return what haproxy knows of a server.
 
@@ -97,16 +108,38 @@ def set_state(server: str, state: str) -> None:
     save()
 
 
-def drain(server: str, seconds: float) -> None:
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Hold other calls up: two hosts of a roll that drain at once must not both see the other."""
+    descriptor = os.open(STATES.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_last(server: str) -> bool:
+    """Whether no other server takes requests."""
+    rows = table(f"show stat {BACKEND} 4 -1", "# pxname", ",")
+    return not any(row["svname"] != server and row["status"].startswith("UP") for row in rows)
+
+
+def drain(server: str, seconds: float, unless_last: bool = False) -> None:
     """Send a server no new request, and wait until it has none.
+
+    With `unless_last` a server stays as it is while no other one takes requests.
 
     Raises:
         FrontendError: there is no such server, or it still had requests when the time was over.
     """
-    forced = int(state_of(server)["srv_admin_state"]) & (FORCED_MAINTENANCE | FORCED_DRAIN)
-    if not forced:
-        set_state(server, "drain")
-        print(f"drained {server}")
+    with one_at_a_time():
+        forced = int(state_of(server)["srv_admin_state"]) & (FORCED_MAINTENANCE | FORCED_DRAIN)
+        if not forced and unless_last and is_last(server):
+            return
+        if not forced:
+            set_state(server, "drain")
+            print(f"drained {server}")
     deadline = time.monotonic() + seconds
     while (running := int(figures_of(server)["scur"])) > 0:
         if time.monotonic() > deadline:
@@ -198,13 +231,17 @@ def main() -> int:
         command = commands.add_parser(name)
         command.add_argument("server")
         command.add_argument("--seconds", type=float, default=60)
+        command.add_argument("--if-known", action="store_true")
+    commands.choices["drain"].add_argument("--unless-last", action="store_true")
     commands.add_parser("save")
     commands.add_parser("fit")
     commands.add_parser("check-certificate").add_argument("file")
     options = parser.parse_args()
     try:
+        if getattr(options, "if_known", False) and not is_known(options.server):
+            return 0
         if options.command == "drain":
-            drain(options.server, options.seconds)
+            drain(options.server, options.seconds, options.unless_last)
         elif options.command == "resume":
             resume(options.server, options.seconds)
         elif options.command == "save":
