@@ -1,5 +1,6 @@
 """The `nova` command."""
 
+import os
 import sys
 from typing import Annotated
 
@@ -10,7 +11,7 @@ from nova import domain_commands, memory_commands, source_commands
 from nova.analysis import commands as analysis_commands
 from nova.analytics import commands as analytics_commands
 from nova.api import commands as api_commands
-from nova.errors import NovaError
+from nova.errors import NovaError, UnavailableError
 from nova.governance import commands as governance_commands
 from nova.ingest import commands as ingest_commands
 from nova.legacy import commands as migration_commands
@@ -108,9 +109,10 @@ app.command(epilog="Example: nova api")(api_commands.api)
 
 
 def main() -> None:
-    """Run the command line; an error that is meant for people becomes one line and exit code 1."""
+    """Run the command line; an error that is meant for people becomes one line and an exit code."""
     try:
         app()
     except NovaError as error:
         typer.echo(f"nova: {error}", err=True)
-        sys.exit(1)
+        # Scripts can tell what to try again, as sysexits.h has it, from what to mend.
+        sys.exit(os.EX_TEMPFAIL if isinstance(error, UnavailableError) else 1)

@@ -1,6 +1,7 @@
 """Errors that tell a person what is wrong, where, and what to do, in one line.
 
-The command line prints the line and exits with 1; the API answers with a problem document.
+The command line prints the line and exits with 1, or with 75 for what may work later
+(UnavailableError); the API answers with a problem document.
 Anything that is not a NovaError is a fault in Nova and keeps its stack trace.
 """
 

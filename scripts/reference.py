@@ -127,7 +127,8 @@ def _command_help(command: TyperCommand | TyperGroup, path: str, depth: int) -> 
 def command_page() -> str:
     """Return the page of the command line."""
     intro = [
-        "Exit codes: 0 done, 1 Nova cannot do it and says why, 2 the command was typed wrongly. "
+        "Exit codes: 0 done, 1 Nova cannot do it and says why, 2 the command was typed wrongly, "
+        "75 a server or a worker does not answer now: the same command may work later. "
         "`--json` prints for programs.\n",
         "Completion of commands and options: `nova --install-completion` for the current shell, or "
         "`nova --show-completion > FILE` and source that.\n",

@@ -1,5 +1,6 @@
 """Every way to reach Redis, and what its clients do while it is away: bounded, and back in time."""
 
+import os
 import re
 import subprocess
 import sys
@@ -171,7 +172,7 @@ def test_a_command_that_was_not_confirmed_may_be_repeated(
     result = run(command, variables)
     assert time.monotonic() - start < BOUND_SECONDS + 5  # a Python to start
     server.resume()
-    assert result.returncode == 1
+    assert result.returncode == os.EX_TEMPFAIL
     assert result.stderr.count("\n") == 1, result.stderr
     result = run(command, variables)
     assert result.returncode == 0, result.stderr

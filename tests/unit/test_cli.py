@@ -1,5 +1,6 @@
 """The nova command: output for people and programs, and errors in one line."""
 
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +10,7 @@ from typer.main import get_command
 
 import nova
 from nova import cli
-from nova.errors import UnavailableError
+from nova.errors import InputError, NovaError, UnavailableError
 from nova.settings import get_settings
 
 
@@ -73,7 +74,7 @@ def test_an_absent_redis_is_one_line_without_the_password(
 ) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://:hunter2@127.0.0.1:1/0")
     get_settings.cache_clear()
-    assert run(monkeypatch, "status") == 1
+    assert run(monkeypatch, "status") == os.EX_TEMPFAIL, "it may be back in a moment"
     error = capsys.readouterr().err
     assert error.startswith("nova: Redis at redis://127.0.0.1:1/0 does not answer")
     assert "hunter2" not in error
@@ -95,9 +96,15 @@ def test_a_fault_in_nova_keeps_its_stack_trace(monkeypatch: pytest.MonkeyPatch) 
         cli.main()
 
 
-def test_every_error_for_people_ends_with_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "exit_code"),
+    [(NovaError("no"), 1), (InputError("no"), 1), (UnavailableError("not now"), os.EX_TEMPFAIL)],
+)
+def test_the_exit_code_of_an_error_tells_whether_to_try_again(
+    monkeypatch: pytest.MonkeyPatch, error: NovaError, exit_code: int
+) -> None:
     def fail() -> None:
-        raise UnavailableError("no answer")
+        raise error
 
     monkeypatch.setattr(cli, "app", fail)
-    assert run(monkeypatch) == 1
+    assert run(monkeypatch) == exit_code

@@ -1,6 +1,7 @@
 """The task through a real worker, published by the real command."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -66,11 +67,11 @@ def test_a_fleet_without_metrics_gets_a_plain_answer_and_no_failure(
     }
 
 
-def failing_trigger(environment: dict[str, str], timeout_seconds: int) -> str:
+def failing_trigger(environment: dict[str, str], timeout_seconds: int, exit_code: int = 1) -> str:
     """Run `nova trigger governance --wait`, which must fail; return the line it says."""
     command = [*COMMAND, "--wait", f"--timeout={timeout_seconds}"]
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
-    assert done.returncode == 1
+    assert done.returncode == exit_code
     assert done.stdout.startswith("task ")
     [line] = done.stderr.splitlines()
     return line
@@ -79,7 +80,7 @@ def failing_trigger(environment: dict[str, str], timeout_seconds: int) -> str:
 def test_without_a_worker_waiting_ends_with_what_to_look_at(
     process_environment: dict[str, str], client: redis.Redis
 ) -> None:
-    error = failing_trigger(process_environment, 1)
+    error = failing_trigger(process_environment, 1, os.EX_TEMPFAIL)
     assert "is a governance worker online? see: nova status" in error
 
 

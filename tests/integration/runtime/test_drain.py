@@ -1,6 +1,7 @@
 """Workers that stop or are drained: real processes on a real Redis, with tasks in every state."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -299,7 +300,7 @@ def test_a_drained_worker_finishes_takes_nothing_stays_so_and_is_resumed(fleet: 
     fleet.wait_started([1])
 
     late = nova(fleet, "worker", "drain", worker.node, "--timeout", "0")
-    assert late.returncode == 1
+    assert late.returncode == os.EX_TEMPFAIL
     [line] = late.stderr.splitlines()
     assert line.startswith(f"nova: {worker.node} is ")
 
