@@ -68,13 +68,10 @@ fault: venv  ## The same for hours, Nova and stock Celery; writes docs/reliabili
 	@$(BIN)/python -m tests.fault --page --long $(FAULT_OPTIONS)
 
 SCENARIOS := default fleet
-# Whatever happens to a scenario, Ctrl-C included, its hosts go.
-DESTROY := for name in $(SCENARIOS); do $(BIN)/python -m scripts.lab destroy molecule-$$name; done
 
 .PHONY: molecule
 molecule: venv  ## The lab scenarios: one host, then three
-	@trap '$(DESTROY)' EXIT; for name in $(SCENARIOS); do \
-	    PATH=$(CURDIR)/$(BIN):$$PATH molecule test --no-command-borders -s $$name || exit 1; done
+	@$(BIN)/python -m scripts.scenarios $(SCENARIOS)
 
 .PHONY: test
 test:  ## Everything, on a machine with nothing prepared
@@ -85,6 +82,14 @@ test:  ## Everything, on a machine with nothing prepared
 	    $(MAKE) --no-print-directory guide && \
 	    $(MAKE) --no-print-directory fault-short && \
 	    $(MAKE) --no-print-directory molecule
+
+.PHONY: test-all
+test-all:  ## What make test leaves out: the other scenarios, and faults for hours; writes docs/
+	@scripts/bootstrap.sh --tools test
+	@$(MAKE) --no-print-directory venv
+	@trap 'scripts/bootstrap.sh --stop-engine' EXIT; \
+	    $(BIN)/python -m scripts.scenarios --page frontend ha restore upgrade && \
+	    $(MAKE) --no-print-directory fault
 
 # --- Numbers
 

@@ -1,42 +1,62 @@
-"""Playbooks, releases, and a fleet to start from."""
+"""Playbooks, releases, load, and a fleet to start from."""
 
+import contextlib
+import re
 import subprocess
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scripts.lab.variants import Patch, make
+from scripts.lab.load import RequestLoad, TaskLoad, effects
+from scripts.lab.variants import BROKEN, EFFECTS_KEY, Patch, make
 
 Playbook = Callable[..., "subprocess.CompletedProcess[str]"]
 #: Seconds for the gate: hosts of the lab share two cores with all others, and break on purpose.
 GATE_SECONDS = 60
+#: Numbered tasks a second, at most.
+TASK_RATE = 10
 
 
 @pytest.fixture(scope="session")
-def playbook(root: Path) -> Playbook:
-    """Run a playbook on the scenario's inventory."""
+def command(root: Path) -> Callable[..., list[str]]:
+    """The command of a playbook; the scenario's inventory comes from the environment."""
+
+    def make_command(name: str, *options: str) -> list[str]:
+        path = root / "ansible" / "playbooks" / f"{name}.yml"
+        return [
+            "ansible-playbook",
+            str(path),
+            "-e",
+            f"rollout_gate_seconds={GATE_SECONDS}",
+            *options,
+        ]
+
+    return make_command
+
+
+@pytest.fixture(scope="session")
+def playbook(command: Callable[..., list[str]]) -> Playbook:
+    """Run a playbook as an operator does."""
 
     def run(name: str, *options: str) -> "subprocess.CompletedProcess[str]":
-        path = root / "ansible" / "playbooks" / f"{name}.yml"
-        extra = ("-e", f"rollout_gate_seconds={GATE_SECONDS}")
-        return subprocess.run(
-            ["ansible-playbook", str(path), *extra, *options],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = subprocess.run(command(name, *options), capture_output=True, text=True, check=False)
+        print(done.stdout + done.stderr)
+        return done
 
     return run
 
 
 @pytest.fixture(scope="session")
 def releases(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Make a release of this checkout, patched."""
+    """Make a release of this checkout, patched, that is like no other: some get voided."""
 
     def make_release(*patches: Patch) -> Path:
-        return make(tmp_path_factory.mktemp("release") / "nova", patches)
+        unlike = Patch("nova/maintenance/tasks.py", f"\n# Release of {time.time_ns()}.\n")
+        return make(tmp_path_factory.mktemp("release") / "nova", [unlike, *patches])
 
     return make_release
 
@@ -56,11 +76,89 @@ def running(fleet: Any) -> Callable[[], set[str]]:
 
 
 @pytest.fixture(scope="session")
+def audit(fleet: Any) -> Callable[[], dict[str, Any]]:
+    """Return what was done to the fleet last."""
+    return lambda: dict(fleet.ask_json("nova audit --json --limit 1")[0])
+
+
+@pytest.fixture(scope="session")
 def base_release(
     playbook: Playbook, releases: Callable[..., Path], running: Callable[[], set[str]]
 ) -> str:
     """The release that every test starts from: the checkout, with a task that counts."""
     done = playbook("deploy", "-e", f"release={releases()}")
-    assert done.returncode == 0, done.stdout[-8000:]
+    assert done.returncode == 0
     [release] = running()
     return release
+
+
+@pytest.fixture
+def under_load(
+    fleet: Any,
+    api_url: str,
+    make_token: Callable[[str], str],
+    wait_until: Callable[..., None],
+) -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """Publish numbered tasks and ask the API meanwhile; then count: 0 lost, 0 twice, 0 refused."""
+
+    @contextlib.contextmanager
+    def load() -> Iterator[None]:
+        first = int(time.time() * TASK_RATE)  # no number of an earlier load
+        publisher = fleet.hosts("nova")["nova3"]
+        with (
+            TaskLoad(publisher, first) as tasks,
+            RequestLoad(api_url, make_token("viewer")) as requests,
+        ):
+            yield
+        confirmed = set(tasks.confirmed())
+        assert len(confirmed) > 50
+        wait_until(lambda: confirmed <= set(effects(fleet, EFFECTS_KEY)), "all tasks are done")
+        found = effects(fleet, EFFECTS_KEY)
+        assert {number: times for number, times in found.items() if times > 1} == {}
+        assert requests.answers == Counter({"200": sum(requests.answers.values())})
+        assert sum(requests.answers.values()) > 20
+
+    return load
+
+
+@pytest.fixture
+def check_broken(
+    base_release: str,
+    playbook: Playbook,
+    releases: Callable[..., Path],
+    running: Callable[[], set[str]],
+    under_load: Callable[[], contextlib.AbstractContextManager[None]],
+    audit: Callable[[], dict[str, Any]],
+    fleet: Any,
+) -> Callable[[str], None]:
+    """Deploy a release that is broken in a way, under load, and check that nothing comes of it.
+
+    Every host runs what it ran; the release is voided; the screen says why; nothing is lost.
+    """
+
+    def check(what: str) -> None:
+        broken = releases(BROKEN[what])
+        with under_load():
+            done = playbook("deploy", "-e", f"release={broken}")
+            assert done.returncode != 0
+        assert running() == {base_release}
+        for host in fleet.hosts("nova").values():
+            host.check_output("nova-host await --seconds 60")
+            assert not host.file("/opt/nova/before/pending").exists
+
+        screen = " ".join(done.stdout.split())
+        if "broken on purpose" in BROKEN[what].new:
+            assert "broken on purpose" in screen
+        assert fleet.ask_json("nova fleet show --json")["lock"] is None
+        # One that cannot even list its tasks is refused before any host is switched.
+        [tried] = set(re.findall(r"deploy (\S+) failed on", screen))
+        outcome = "refused" if "before anything was switched" in screen else "rolled-back"
+        assert (audit()["to"], audit()["result"]) == (tried, outcome)
+        again = playbook("deploy", "-e", f"release={broken}")
+        assert again.returncode != 0
+        if outcome == "rolled-back":
+            assert "and was taken back" in screen
+            assert "nothing was changed" in " ".join(again.stdout.split())
+        assert running() == {base_release}
+
+    return check

@@ -1,0 +1,228 @@
+"""Rolls that are disturbed: the controller dies, hosts are cut off, freeze, or have a full disk.
+
+Whatever happens, nothing is lost, and the fleet ends on one release: the new one, or what it ran.
+"""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from testinfra.host import Host
+
+Playbook = Callable[..., Any]
+Releases = Callable[..., Path]
+Running = Callable[[], set[str]]
+UnderLoad = Callable[[], Any]
+WaitUntil = Callable[..., None]
+#: There while a host has been touched by a roll that has not ended.
+PENDING = "/opt/nova/before/pending"
+
+
+@pytest.fixture
+def start(command: Callable[..., list[str]]) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Begin a playbook, to be disturbed; what is left of it ends with the test."""
+    begun = []
+
+    def begin(name: str, *options: str) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            command(name, *options),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        begun.append(process)
+        return process
+
+    yield begin
+    for process in begun:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture
+def reached(fleet: Any, wait_until: WaitUntil) -> Callable[[str], Host]:
+    """Wait until a roll has come to a host; return the host."""
+
+    def wait(name: str) -> Host:
+        host = fleet.hosts("nova")[name]
+        wait_until(lambda: host.file(PENDING).exists, f"the roll has come to {name}", seconds=300)
+        return host
+
+    return wait
+
+
+def screen(text: str) -> str:
+    """What a playbook printed, in one line."""
+    return " ".join(text.split())
+
+
+def test_a_roll_whose_controller_died_goes_on_when_asked(
+    base_release: str,
+    start: Callable[..., "subprocess.Popen[str]"],
+    reached: Callable[[str], Host],
+    playbook: Playbook,
+    releases: Releases,
+    running: Running,
+    under_load: UnderLoad,
+) -> None:
+    """kill -9 in the middle of the second host: the lock stays, and only --take-over goes on."""
+    new = releases()
+    with under_load():
+        roll = start("deploy", "-e", f"release={new}")
+        reached("nova2")
+        os.killpg(roll.pid, signal.SIGKILL)
+        assert len(running()) > 1
+        refused = playbook("deploy", "-e", f"release={new}")
+        assert refused.returncode != 0
+        assert "nothing was changed" in screen(refused.stdout)
+        done = playbook(
+            "deploy", "-e", f"release={new}", "-e", "take_over=true", "-e", "force=true"
+        )
+        assert done.returncode == 0
+    [release] = running()
+    assert release != base_release
+    assert playbook("rollback", "-e", f"release={base_release}").returncode == 0
+    assert running() == {base_release}
+
+
+def test_a_roll_whose_controller_died_goes_back_when_asked(
+    base_release: str,
+    start: Callable[..., "subprocess.Popen[str]"],
+    reached: Callable[[str], Host],
+    playbook: Playbook,
+    releases: Releases,
+    running: Running,
+    under_load: UnderLoad,
+) -> None:
+    """Ctrl-C this time; rollback without a name finds what ran before the roll."""
+    with under_load():
+        roll = start("deploy", "-e", f"release={releases()}")
+        reached("nova2")
+        os.killpg(roll.pid, signal.SIGINT)
+        roll.wait(timeout=60)
+        done = playbook("rollback", "-e", "take_over=true")
+        assert done.returncode == 0
+    assert running() == {base_release}
+
+
+def test_a_host_that_is_cut_off_goes_back_when_it_returns(
+    base_release: str,
+    start: Callable[..., "subprocess.Popen[str]"],
+    reached: Callable[[str], Host],
+    releases: Releases,
+    running: Running,
+    under_load: UnderLoad,
+    audit: Callable[[], dict[str, Any]],
+) -> None:
+    """The link of the second host is down for longer than a roll waits for an answer."""
+    with under_load():
+        roll = start("deploy", "-e", f"release={releases()}")
+        host = reached("nova2")
+        host.check_output(
+            "systemd-run --collect sh -c 'ip link set eth0 down; sleep 200; ip link set eth0 up'"
+        )
+        text, _ = roll.communicate(timeout=1200)
+    assert roll.returncode != 0
+    assert "nova2 is back" in screen(text)
+    assert running() == {base_release}
+    assert audit()["result"] == "rolled-back"
+
+
+def test_a_short_cut_is_no_reason_to_go_back(
+    base_release: str,
+    start: Callable[..., "subprocess.Popen[str]"],
+    reached: Callable[[str], Host],
+    playbook: Playbook,
+    releases: Releases,
+    running: Running,
+    under_load: UnderLoad,
+) -> None:
+    """Ten seconds without a link: connections live on, and so does the roll."""
+    with under_load():
+        roll = start("deploy", "-e", f"release={releases()}")
+        host = reached("nova2")
+        host.check_output(
+            "systemd-run --collect sh -c 'ip link set eth0 down; sleep 10; ip link set eth0 up'"
+        )
+        text, _ = roll.communicate(timeout=1200)
+        assert roll.returncode == 0, text[-5000:]
+    [release] = running()
+    assert release != base_release
+    assert playbook("rollback", "-e", f"release={base_release}").returncode == 0
+
+
+def test_a_redis_that_is_killed_meanwhile_ends_no_roll(
+    base_release: str,
+    start: Callable[..., "subprocess.Popen[str]"],
+    reached: Callable[[str], Host],
+    playbook: Playbook,
+    releases: Releases,
+    running: Running,
+    under_load: UnderLoad,
+    fleet: Any,
+) -> None:
+    """kill -9, again with each host; systemd brings it back."""
+    with under_load():
+        roll = start("deploy", "-e", f"release={releases()}")
+        for name in ("nova1", "nova2", "nova3"):
+            reached(name)
+            fleet.one("redis").check_output("systemctl kill -s KILL redis-server")
+        text, _ = roll.communicate(timeout=1200)
+        assert roll.returncode == 0, text[-5000:]
+    [release] = running()
+    assert release != base_release
+    assert playbook("rollback", "-e", f"release={base_release}").returncode == 0
+
+
+def test_a_worker_that_freezes_meanwhile_loses_nothing(
+    base_release: str,
+    start: Callable[..., "subprocess.Popen[str]"],
+    reached: Callable[[str], Host],
+    playbook: Playbook,
+    releases: Releases,
+    running: Running,
+    under_load: UnderLoad,
+) -> None:
+    """SIGSTOP to a worker that is about to be drained: the watchdog ends it, the roll goes on."""
+    with under_load():
+        roll = start("deploy", "-e", f"release={releases()}")
+        host = reached("nova2")
+        host.check_output("systemctl kill --kill-who=main -s STOP celery-worker@maintenance")
+        text, _ = roll.communicate(timeout=1200)
+        assert roll.returncode == 0, text[-5000:]
+    [release] = running()
+    assert release != base_release
+    assert playbook("rollback", "-e", f"release={base_release}").returncode == 0
+
+
+def test_a_full_disk_refuses_the_release_before_anything_is_switched(
+    base_release: str,
+    playbook: Playbook,
+    releases: Releases,
+    running: Running,
+    fleet: Any,
+) -> None:
+    """With room for what is there and 8 MB more. Nothing half-installed is left."""
+    host = fleet.hosts("nova")["nova2"]
+    host.check_output(
+        "set -e; used=$(du -sk /opt/nova/releases | cut -f1); mkdir -p /mnt/small;"
+        " mount -t tmpfs -o size=$((used + 8192))k tmpfs /mnt/small;"
+        " cp -a /opt/nova/releases/. /mnt/small; mount --move /mnt/small /opt/nova/releases"
+    )
+    try:
+        done = playbook("deploy", "-e", f"release={releases()}")
+        left = host.check_output("ls -A /opt/nova/releases").split()
+    finally:
+        host.check_output("umount -l /opt/nova/releases")
+    assert done.returncode != 0
+    assert "before anything was switched" in screen(done.stdout)
+    assert "No space left on device" in screen(done.stdout)
+    assert running() == {base_release}
+    assert ".installing" not in left
+    assert [name for name in left if not host.file(f"/opt/nova/releases/{name}").exists] == []

@@ -1,0 +1,158 @@
+"""What an operator does to a fleet that works: restarts, hosts out and in, and looking at it.
+
+Each is the one command of docs/operations.md, under load where workers are touched.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Playbook = Callable[..., Any]
+UnderLoad = Callable[[], Any]
+
+
+def screen(done: Any) -> str:
+    """What a playbook printed, in one line."""
+    return " ".join(done.stdout.split())
+
+
+def pids(fleet: Any) -> dict[str, str]:
+    """The main process of every worker, by host and unit."""
+    return {
+        f"{name}/{unit}": host.check_output(f"systemctl show -P MainPID {unit}")
+        for name, host in fleet.hosts("workers").items()
+        for unit in host.check_output(
+            "systemctl list-units --plain --no-legend 'celery-worker@*' | cut -d' ' -f1"
+        ).split()
+    }
+
+
+def test_a_rolling_restart_replaces_every_process_and_leaves_what_was_stopped(
+    base_release: str, playbook: Playbook, under_load: UnderLoad, fleet: Any
+) -> None:
+    """Nothing is lost meanwhile; a unit that was stopped on purpose stays stopped."""
+    stopped = "celery-worker@trends.service"
+    host = fleet.hosts("nova")["nova2"]
+    host.check_output(f"systemctl stop {stopped}")
+    before = pids(fleet)
+    with under_load():
+        assert playbook("rolling-restart").returncode == 0
+    after = pids(fleet)
+    assert before.keys() == after.keys()
+    assert [unit for unit in before if before[unit] == after[unit]] == []
+    assert host.run(f"systemctl is-active {stopped}").stdout.strip() == "inactive"
+    host.check_output(f"systemctl start {stopped}")
+
+
+def test_an_unhealthy_fleet_is_not_restarted(
+    base_release: str, playbook: Playbook, fleet: Any, wait_until: Callable[..., None]
+) -> None:
+    """A worker that is frozen answers nobody: the refusal names it, and no process is replaced."""
+    host = fleet.hosts("nova")["nova2"]
+    unit = "celery-worker@analytics.service"
+    pid = host.check_output(f"systemctl show -P MainPID {unit}")
+    before = pids(fleet)
+    host.check_output(f"kill -STOP {pid}")
+    try:
+        wait_until(
+            lambda: "analytics@nova2" not in {w["name"] for w in fleet.status()["workers"]},
+            "the frozen worker is missed",
+        )
+        done = playbook("rolling-restart")
+    finally:
+        host.check_output(f"kill -CONT {pid}")
+    assert done.returncode != 0
+    assert "analytics@nova2" in screen(done)
+    assert "nothing was changed" in screen(done)
+    assert {unit: pid for unit, pid in pids(fleet).items() if before[unit] != pid} == {}
+
+
+def test_a_host_that_is_drained_takes_nothing_until_it_is_resumed(
+    base_release: str, playbook: Playbook, under_load: UnderLoad, fleet: Any
+) -> None:
+    def states() -> set[str]:
+        workers = fleet.ask_json("nova worker list --json")
+        return {worker["state"] for worker in workers if worker["name"].endswith("@nova2")}
+
+    with under_load():
+        assert playbook("drain", "--limit", "nova2").returncode == 0
+        assert states() == {"drained"}
+        again = playbook("drain", "--limit", "nova2")
+        assert set(re.findall(r"changed=(\d+)", again.stdout)) == {"0"}
+        assert playbook("resume", "--limit", "nova2").returncode == 0
+    assert states() == {"working"}
+    refused = playbook("drain")
+    assert refused.returncode != 0
+    assert "--limit" in screen(refused)
+
+
+def test_a_host_leaves_the_fleet_is_cleaned_and_comes_back(
+    base_release: str, playbook: Playbook, under_load: UnderLoad, fleet: Any
+) -> None:
+    """Scale-in forgets its workers; uninstall leaves the data; site.yml makes it anew."""
+    with under_load():
+        assert playbook("scale-in", "--limit", "nova2").returncode == 0
+    known = {worker["name"] for worker in fleet.ask_json("nova worker list --json")}
+    assert {name for name in known if name.endswith("@nova2")} == set()
+    host = fleet.hosts("nova")["nova2"]
+    host.check_output("touch /var/lib/nova/kept")
+    refused = playbook("uninstall", "--limit", "nova2")
+    assert refused.returncode != 0
+    assert host.file("/opt/nova/current").exists
+    assert playbook("uninstall", "--limit", "nova2", "-e", "confirm=nova2").returncode == 0
+    left = host.check_output(
+        "find / -xdev -iname '*nova*' -not -path '/proc/*' -not -path '/sys/*' -not -path '/tmp/*'"
+        " -not -path '/home/*' -not -path '/var/lib/systemd/*' -not -path '/run/*'"
+    ).split()
+    assert {
+        path for path in left if not path.startswith(("/var/lib/nova", "/var/log/nova"))
+    } == set()
+    assert host.file("/var/lib/nova/kept").exists
+    [release] = {worker["release"] for worker in fleet.status()["workers"]}
+    done = playbook("site", "-e", f"release={release}")
+    assert done.returncode == 0
+    host.check_output("nova-host await --seconds 60")
+    again = playbook("site", "-e", f"release={release}")
+    assert set(re.findall(r"changed=(\d+)", again.stdout)) == {"0"}
+
+
+def test_scale_in_refuses_what_would_leave_a_part_without_a_host(
+    base_release: str, playbook: Playbook
+) -> None:
+    done = playbook("scale-in", "--limit", "nova1")
+    assert done.returncode != 0
+    assert "nova1" in screen(done)
+
+
+def test_status_shows_every_host_on_one_screen(
+    base_release: str, playbook: Playbook, root: Path
+) -> None:
+    done = playbook("status")
+    assert done.returncode == 0
+    for words in ("nova1", "nova2", "nova3", base_release):
+        assert words in done.stdout
+    assert set(re.findall(r"changed=(\d+)", done.stdout)) == {"0"}
+    inventories = [f"-i{path}" for path in os.environ["ANSIBLE_INVENTORY"].split(",")]
+    found = subprocess.run(
+        [sys.executable, "-m", "scripts.fleet_status", "--json", *inventories],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answer = json.loads(found.stdout)
+    assert {"nova1", "nova2", "nova3"} <= set(answer["hosts"])
+
+
+@pytest.mark.parametrize("unit", ["celery-worker@trends", "celery-beat"])
+def test_logs_merges_the_lines_of_all_hosts(playbook: Playbook, unit: str) -> None:
+    done = playbook("logs", "-e", f"unit={unit}", "-e", "lines=5")
+    assert done.returncode == 0
+    assert re.search(r"\d\d:\d\d:\d\d.*nova\d", done.stdout)
