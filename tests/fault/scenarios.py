@@ -50,6 +50,17 @@ def redelivery_bound(lab: Lab) -> float:
     return lab.lease_seconds * 1.25 + 2
 
 
+def start_heir(lab: Lab, name: str, processes: int = 2) -> tuple[Program, float]:
+    """Start a worker; return it, and how many seconds it took until it was ready.
+
+    The bound is about a fleet that has other workers; here they come after the fault, and how long
+    that takes says something of the machine alone.
+    """
+    begin = time.monotonic()
+    heir = lab.worker(name, processes=processes).wait_ready()
+    return heir, time.monotonic() - begin
+
+
 # --- Workers
 
 
@@ -94,6 +105,7 @@ def freeze_then_kill(lab: Lab) -> Outcome:
     lab.lease_seconds = 4
     lab.start_redis()
     publisher = lab.publisher()
+    slowest_start = 0.0
     for round_number in range(lab.size(short=1, long=10)):
         lab.say(f"round {round_number + 1}")
         frozen = [lab.worker(f"frozen-{round_number}-{index}") for index in range(3)]
@@ -107,11 +119,12 @@ def freeze_then_kill(lab: Lab) -> Outcome:
         for worker in frozen:
             worker.crash()
         lab.mark_fault()
-        heir = lab.worker(f"heir-{round_number}").wait_ready()
+        heir, seconds = start_heir(lab, f"heir-{round_number}")
+        slowest_start = max(slowest_start, seconds)
         lab.settle(redelivery_bound(lab) + 4)
         heir.signal(signal.SIGTERM)
         heir.wait(20)
-    return lab.outcome("freeze-kill", bound_seconds=redelivery_bound(lab) + 2)
+    return lab.outcome("freeze-kill", bound_seconds=redelivery_bound(lab) + slowest_start)
 
 
 def wait_until_idle(lab: Lab, workers: list[Program]) -> None:
@@ -133,27 +146,31 @@ def freeze_past_the_lease(lab: Lab) -> Outcome:
     and its acknowledgement must not remove anything of the other's.
     """
     lab.lease_seconds = 4
+    task_seconds = 2.0
     lab.start_redis()
     publisher = lab.publisher()
     sleeper = lab.worker("sleeper", processes=1).wait_ready()
     heir = None
+    slowest_start = 0.0
     for round_number in range(lab.size(short=1, long=10)):
         lab.say(f"round {round_number + 1}")
         if heir is not None:
             heir.signal(signal.SIGTERM)
             heir.wait(20)
-        (number,) = lab.publish(publisher, 1, arguments=[2.0])
+        (number,) = lab.publish(publisher, 1, arguments=[task_seconds])
         lab.wait_started(number)
         sleeper.signal_all(signal.SIGSTOP)
         lab.mark_fault()
-        heir = lab.worker(f"heir-{round_number}", processes=1).wait_ready()
+        heir, seconds = start_heir(lab, f"heir-{round_number}", processes=1)
+        slowest_start = max(slowest_start, seconds)
         lab.wait_started(number, times=2, seconds=3 * lab.lease_seconds)
         if round_number % 2:  # one wakes when all is over, one while the other runs
             lab.wait_finished(number)
         sleeper.signal_all(signal.SIGCONT)
         lab.settle(redelivery_bound(lab) + 10)
         time.sleep(2.5)  # the sleeper's own end of the task
-    return lab.outcome("freeze-wake", bound_seconds=redelivery_bound(lab) + 4)
+    bound = redelivery_bound(lab) + slowest_start + task_seconds
+    return lab.outcome("freeze-wake", bound_seconds=bound)
 
 
 @scenario("sigterm")

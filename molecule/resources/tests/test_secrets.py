@@ -1,6 +1,11 @@
 """No secret is where somebody else could read it."""
 
 import base64
+import json
+import os
+import secrets
+import subprocess
+from pathlib import Path
 
 from testinfra.host import Host
 
@@ -10,9 +15,9 @@ testinfra_hosts = ["ansible://nova?sudo=true"]
 PATTERNS = "/run/nova-test-patterns"
 
 
-def find(host: Host, secrets: dict[str, str], command: str) -> str:
+def find(host: Host, known: dict[str, str], command: str) -> str:
     """Run a shell command that greps with `-f "$patterns"`; return what it prints."""
-    encoded = base64.b64encode("\n".join(secrets.values()).encode()).decode()
+    encoded = base64.b64encode("\n".join(known.values()).encode()).decode()
     script = (
         f"umask 077; echo {encoded} | base64 -d > {PATTERNS}; patterns={PATTERNS}; "
         f"{command}; rm {PATTERNS}"
@@ -56,3 +61,25 @@ def test_no_secret_in_units(host: Host, lab_secrets: dict[str, str]) -> None:
         '| grep -cFf "$patterns" || true'
     )
     assert find(host, lab_secrets, command) == "0"
+
+
+def test_no_secret_in_environments(host: Host, lab_secrets: dict[str, str]) -> None:
+    """No process of any user has a secret in its environment."""
+    command = 'grep -alsFf "$patterns" /proc/[0-9]*/environ || true'
+    assert find(host, lab_secrets, command) == ""
+
+
+def test_no_secret_on_the_screen(lab_secrets: dict[str, str], root: Path, tmp_path: Path) -> None:
+    """site.yml with -vvv and --diff shows none, neither those it finds nor new ones to write."""
+    new = {name: secrets.token_hex(32) for name in lab_secrets if "redis" not in name}
+    file = tmp_path / "new.json"
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="utf-8") as stream:
+        json.dump(new, stream)
+    playbook = root / "ansible" / "playbooks" / "site.yml"
+    command = ["ansible-playbook", "--check", "--diff", "-vvv", "-e", f"@{file}", str(playbook)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "/etc/nova/credentials/nova_jwt_secret_key" in done.stdout, "the change was seen"
+    shown = done.stdout + done.stderr
+    both = [*lab_secrets.items(), *new.items()]
+    assert [name for name, secret in both if secret in shown] == []

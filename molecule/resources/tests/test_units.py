@@ -9,7 +9,7 @@ from testinfra.host import Host
 
 testinfra_hosts = ["ansible://nova?sudo=true"]
 
-HIGHEST_EXPOSURE = 2.5
+HIGHEST_EXPOSURE = 2.0
 GROUP_UNITS = {
     "beat": ["celery-beat.service"],
     "api": ["nova-api.socket", "nova-api.service"],
@@ -70,7 +70,7 @@ def test_units_verify_clean(host: Host, units: list[str]) -> None:
 
 
 def test_services_are_hardened(host: Host, units: list[str]) -> None:
-    """systemd's own exposure score of each service is at most 2.5 of 10."""
+    """systemd's own exposure score of each service is at most 2.0 of 10."""
     for unit in (name for name in units if name.endswith(".service")):
         score = host.check_output(
             "systemd-analyze security --no-pager %s | sed -n 's/.*exposure level for .*: "
