@@ -238,3 +238,45 @@ def test_an_upgrade_goes_host_by_host_while_tasks_run(
     }
     assert max(started, key=lambda name: started[name]) == primary
     assert all(host.check_output("pidof redis-server") != pids[n] for n, host in hosts.items())
+
+
+def test_a_copy_is_restored_to_the_whole_group(
+    fleet: Any, play: Play, tmp_path: Path, wait_until: Callable[..., None]
+) -> None:
+    """What was deleted since is back on every server, sentinels watch again, and tasks run."""
+
+    def everywhere(state: str) -> None:
+        for host in fleet.hosts("nova").values():
+            host.check_output(f"systemctl {state} nova.target")
+
+    key, value = f"nova:test:{secrets.token_hex(4)}", secrets.token_hex(8)
+    fleet.redis_primary().check_output(AS_ROOT + f"set {key} {value}")
+    wait_until(lambda: in_sync(fleet), "the copy has it")
+    play("backup", "-e", f"folder={tmp_path}")
+    fleet.redis_primary().check_output(AS_ROOT + f"del {key}")
+    primary = fleet.redis_primary().backend.host
+    everywhere("stop")
+    try:
+        wait_until(lambda: restores(play, tmp_path), "the fleet has been silent", seconds=120)
+        wait_until(lambda: in_sync(fleet), "the group is whole", seconds=120)
+        found = [
+            host.check_output(AS_ROOT + f"get {key}") for host in fleet.hosts("redis").values()
+        ]
+        assert found == [value] * len(found)
+    finally:
+        everywhere("start")
+    assert fleet.redis_primary().backend.host == primary
+    fleet.redis_primary().check_output(AS_ROOT + f"del {key}")
+    assert fleet.ask_workers(fleet.workers())["missing"] == {}
+    assert changed(play("site")) == {}
+
+
+def restores(play: Play, folder: Path) -> bool:
+    """Restore the newest copy; false while Redis still remembers workers that have just ended."""
+    try:
+        play("restore", "-e", f"folder={folder}", "-e", "backup=latest")
+    except AssertionError as error:
+        if "heard within the last seconds" in str(error):
+            return False
+        raise
+    return True

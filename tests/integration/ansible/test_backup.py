@@ -138,11 +138,6 @@ def test_a_host_on_which_nova_runs_is_refused(play: Play, tmp_path: Path, units:
     assert ("failed=0" in output) == (units == "")
 
 
-def test_a_group_of_several_hosts_is_refused(play: Play) -> None:
-    output = play("restore", backup_hosts=["a", "b"])
-    assert "restore is for one Redis host, and this group has a, b" in output
-
-
 def test_a_host_without_a_release_is_refused(play: Play) -> None:
     python = {"__backup_python": "/nonexistent/python"}
     for part in ("main", "restore"):
