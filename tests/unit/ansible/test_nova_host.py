@@ -214,7 +214,25 @@ def test_the_api_stops_while_its_socket_is_changed(host: Host) -> None:
     host.run("refresh")
     order = [host.asked.index(step) for step in (f"stop {API}", f"restart {SOCKET}")]
     assert order == sorted(order)
-    assert f"restart --no-block {API} {SOCKET}" in host.asked
+    assert host.asked[-1] == f"restart --no-block {API}"
+
+
+def test_a_socket_stays_open_from_one_release_to_the_next(host: Host) -> None:
+    """What listens is not of a release; what runs is. Closed, it would refuse connections."""
+    host.install("1.0-a")
+    host.install("1.0-b")
+    host.run("switch", "1.0-a")
+    for name in (SOCKET, API):
+        host.program.record(name)
+    host.run("switch", "1.0-b")
+    assert [name for name in (SOCKET, API) if host.program.is_stale(name)] == [API]
+
+
+def test_a_restart_of_everything_leaves_the_socket_open(host: Host) -> None:
+    host.runs(SOCKET)
+    host.runs(API)
+    assert list(host.program.refresh(check=False, everything=True)) == [f"restarted {API}"]
+    assert [asked for asked in host.asked if SOCKET in asked] == []
 
 
 def test_a_unit_starts_with_the_files_that_it_names(host: Host) -> None:

@@ -119,6 +119,11 @@ def is_worker(name: str) -> bool:
     return name.startswith("celery-worker@")
 
 
+def is_socket(name: str) -> bool:
+    """Say whether a unit is a socket, which systemd itself holds open."""
+    return name.endswith(".socket")
+
+
 def is_stale(name: str) -> bool:
     """Say whether a running unit was started with something else than what is installed now."""
     if systemctl("show", "--property=NeedDaemonReload", "--value", name).strip() == "yes":
@@ -131,12 +136,13 @@ def fingerprint(name: str) -> str:
     """Return a digest of all that a unit starts with.
 
     That is the release, the unit's file and drop-ins, and the files of settings and credentials
-    which these name.
+    which these name. A socket has nothing of the release: it stays open from one to the next.
     """
     properties = ("--property=FragmentPath", "--property=DropInPaths", "--value")
     texts = [Path(path).read_bytes() for path in systemctl("show", *properties, name).split()]
     named = [path for text in texts for path in named_files(text.decode(), name)]
-    digest = hashlib.sha256(os.fsencode(os.path.realpath(CURRENT)))
+    release = "" if is_socket(name) else os.path.realpath(CURRENT)
+    digest = hashlib.sha256(os.fsencode(release))
     for content in (*texts, *(content_of(ROOT / path.lstrip("/")) for path in named)):
         digest.update(hashlib.sha256(content).digest())
     return digest.hexdigest()
@@ -184,13 +190,19 @@ def drained() -> list[str]:
 def refresh(check: bool, everything: bool = False) -> Iterator[str]:
     """Restart what runs and is out of date, or with `everything` all that runs.
 
-    What was stopped on purpose stays so; what `drain` has stopped is started. Workers stop first,
-    all at once, and this waits for them; nothing is waited for that starts: see `nova gate`.
+    A socket is no process: it is left open unless it is out of date itself, for a connection would
+    be refused meanwhile. What was stopped on purpose stays so; what `drain` has stopped is started.
+    Workers stop first, all at once, and this waits for them; nothing is waited for that starts: see
+    `nova gate`.
     """
     if not check:
         systemctl("daemon-reload")
     found = units()
-    due = [name for name, unit in found.items() if is_up(unit) and (unit["stale"] or everything)]
+    due = [
+        name
+        for name, unit in found.items()
+        if is_up(unit) and (unit["stale"] or (everything and not is_socket(name)))
+    ]
     workers = [name for name in due if is_worker(name)]
     if "nova-api.socket" in due:  # systemd changes no socket under a running service
         due += [name for name in ("nova-api.service",) if name in found and is_up(found[name])]
@@ -202,7 +214,9 @@ def refresh(check: bool, everything: bool = False) -> Iterator[str]:
         if "nova-api.socket" in others:
             systemctl("stop", "nova-api.service")
             systemctl("restart", "nova-api.socket")
-        systemctl("restart", "--no-block", *others)
+        processes = [name for name in others if not is_socket(name)]
+        if processes:
+            systemctl("restart", "--no-block", *processes)
     started = drained() if not check else workers
     if started and not check:
         systemctl("start", "--no-block", *started)
