@@ -41,6 +41,8 @@ SYSTEMD_OPTIONS = (
     *("--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp"),  # noqa: S108 - in the container
     *("--cgroupns=host", "-v", "/sys/fs/cgroup:/sys/fs/cgroup:rw"),
     *("--stop-signal", "SIGRTMIN+3"),
+    # A reboot ends process 1, as seen from outside, with an error: start it anew.
+    "--restart=on-failure",
 )
 
 
@@ -254,8 +256,6 @@ def _admit(lab: Lab, host: str) -> None:
         )
 
     poll(settled, f"{host}: systemd did not finish to boot")
-    # As on a real host: else LoadCredential= silently hands nothing to a unit.
-    _inside(container, "mount --make-rshared /")
     public_key = lab.key.with_suffix(".pub").read_text(encoding="utf-8")
     docker(
         "exec",

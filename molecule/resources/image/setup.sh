@@ -8,6 +8,22 @@ systemctl mask getty@.service console-getty.service systemd-udevd.service \
 # A background apt run would hold the lock at a random moment of a test.
 systemctl mask apt-daily.timer apt-daily-upgrade.timer
 
+# As on a real host, where process 1 does it: else LoadCredential= silently hands nothing to a unit.
+cat > /etc/systemd/system/share-mounts.service <<'UNIT'
+[Unit]
+Description=Share mounts with the namespaces of units
+DefaultDependencies=no
+Before=local-fs-pre.target sysinit.target
+
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/mount --make-rshared /
+
+[Install]
+WantedBy=sysinit.target
+UNIT
+systemctl enable share-mounts.service
+
 # The lab logs in as this user; its public key is added when the host is created.
 # (Debian has a group of that name already.)
 useradd --create-home --gid operator --shell /bin/bash operator
