@@ -8,7 +8,8 @@ from types import FrameType
 
 from scripts.lab.docker import STATE, LabError
 from scripts.lab.hosts import Lab, create, destroy, host_states, in_parallel, releases_of
-from scripts.lab.image import ensure_image, machine_mirrors, remove_images
+from scripts.lab.image import ensure_image, remove_images
+from scripts.mirrors import machine_mirrors
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 import yaml
 
 from scripts.lab.docker import ROOT, STATE, LabError, docker
-from scripts.lab.image import ensure_image, machine_mirrors
+from scripts.lab.image import ensure_image
+from scripts.mirrors import machine_mirrors
 
 USER = "operator"
 LABEL = "nova.lab"

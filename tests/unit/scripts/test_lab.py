@@ -7,7 +7,8 @@ import pytest
 from scripts.lab import image
 from scripts.lab.docker import LabError
 from scripts.lab.hosts import Lab, releases_of
-from scripts.lab.image import Mirrors, apt_configuration, machine_mirrors, tag_of
+from scripts.lab.image import apt_configuration, tag_of
+from scripts.mirrors import Mirrors, machine_mirrors
 
 MIRRORS = Mirrors(archive="http://mirror.test/debian", security="http://mirror.test/security")
 
@@ -79,7 +80,7 @@ def test_mirrors_are_those_of_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         f"mirror+file:{mirrors} bookworm-updates main\nhttp://sec.test/ bookworm-security main\n",
         "apt-config": "proxy='http://proxy.test:3142'\n",
     }
-    monkeypatch.setattr(image, "_output", lambda program, *_: lines[program])
+    monkeypatch.setattr("scripts.mirrors._output", lambda program, *_: lines[program])
     assert machine_mirrors() == Mirrors(
         "http://near.test/debian", "http://sec.test/", "http://proxy.test:3142"
     )
