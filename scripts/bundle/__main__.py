@@ -30,7 +30,11 @@ def read(arguments: list[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    making = commands.add_parser("make", help="make a bundle, replacing the one before")
+    making = commands.add_parser(
+        "make",
+        help="make a bundle, replacing the one before",
+        epilog="example: python -m scripts.bundle make --target debian-13-x86_64 --output mine",
+    )
     making.add_argument(
         "-i", "--inventory", type=Path, action="append", default=[], help="ask its hosts"
     )
@@ -45,9 +49,12 @@ def read(arguments: list[str] | None = None) -> argparse.Namespace:
     making.add_argument("--mirror", help="URL of a Debian mirror; that of this machine's apt")
     making.add_argument("--security-mirror", help="the same for security updates")
     making.add_argument("options", nargs="*", help="for ansible-playbook, after --")
-    commands.add_parser("verify", help="check a bundle; prints its manifest").add_argument(
-        "folder", type=Path
+    verifying = commands.add_parser(
+        "verify",
+        help="check a bundle; prints its manifest",
+        epilog="example: python -m scripts.bundle verify .nova/bundle",
     )
+    verifying.add_argument("folder", type=Path)
     return parser.parse_args(arguments)
 
 

@@ -156,7 +156,9 @@ def verify(folder: Path) -> Manifest:
         BundleError: it is none, of another format, or something is missing, damaged or too many.
     """
     if not (folder / MANIFEST).is_file() or not (folder / SUMS).is_file():
-        raise BundleError(f"{folder} is no bundle: it lacks {MANIFEST} or {SUMS}; make bundle")
+        raise BundleError(
+            f"{folder} is no bundle: it lacks {MANIFEST} or {SUMS}; make one: make bundle"
+        )
     sums = _sums(folder)
     there = {path.name for path in folder.iterdir()} - {SUMS}
     for name in sorted(there - sums.keys()):

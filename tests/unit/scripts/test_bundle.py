@@ -103,7 +103,7 @@ def test_every_byte_counts(bundle: Path) -> None:
     """Whichever file is damaged, it is named."""
     for name in names_of(bundle):
         whole = (bundle / name).read_bytes()
-        damaged = bytes([whole[0] ^ 1, *whole[1:]])
+        damaged = bytes([whole[0] ^ 0x80, *whole[1:]])
         (bundle / name).write_bytes(damaged)
         with pytest.raises(BundleError, match=f"{name} is damaged; copy the bundle again"):
             verify(bundle)

@@ -6,7 +6,7 @@ import pytest
 
 from scripts.lab import image
 from scripts.lab.docker import LabError
-from scripts.lab.hosts import Lab, releases_of
+from scripts.lab.hosts import Lab, is_isolated, releases_of
 from scripts.lab.image import apt_configuration, tag_of
 from scripts.mirrors import Mirrors, machine_mirrors
 
@@ -43,6 +43,11 @@ def test_a_useless_inventory_is_one_clear_line(tmp_path: Path, text: str, messag
         releases_of(inventory(tmp_path, text))
     assert "hosts.yml" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_inventory_says_whether_its_hosts_are_alone(tmp_path: Path) -> None:
+    assert is_isolated(inventory(tmp_path, "nova: {vars: {lab_isolated: true}, hosts: {a: }}\n"))
+    assert not is_isolated(inventory(tmp_path, "nova: {hosts: {a: }}\nfrontend:\n"))
 
 
 def test_image_uses_the_machines_mirrors_with_all_suites() -> None:
