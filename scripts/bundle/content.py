@@ -55,18 +55,19 @@ class Maker:
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=".bundle-") as work:
             contents = Path(work) / "contents"
             contents.mkdir()
-            manifest = self._fill(contents, sorted(targets), Path(work))
-            if output.exists():
-                output.rename(Path(work) / "before")
-            contents.rename(output)
+            manifest = self._fill(contents, sorted(targets))
+            _replace(output, contents, Path(work) / "before")
         return manifest
 
-    def _fill(self, contents: Path, targets: list[Target], work: Path) -> Manifest:
-        releases = {target.name: self._release(target, contents) for target in targets}
-        [release] = set(releases.values())
+    def _fill(self, contents: Path, targets: list[Target]) -> Manifest:
+        releases = {self._release(target, contents) for target in targets}
+        if len(releases) > 1:
+            raise BundleError("Nova's sources changed while releases were built; try again")
+        [release] = releases
         described = {}
         for target in targets:
-            packages = self._packages(target, contents, work / target.name)
+            with tempfile.TemporaryDirectory() as work:
+                packages = self._packages(target, contents, Path(work))
             archive = build_release.archive_name(release, target.wheels)
             described[target.name] = {"release_archive": archive} | packages
         manifest: Manifest = {
@@ -111,6 +112,18 @@ class Maker:
                 for entry in listed
             ],
         }
+
+
+def _replace(place: Path, new: Path, aside: Path) -> None:
+    """Put a folder into the place of another, which goes aside; or leave all as it was."""
+    if place.exists():
+        place.rename(aside)
+    try:
+        new.rename(place)
+    except BaseException:
+        if aside.exists():
+            aside.rename(place)
+        raise
 
 
 def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -13,5 +13,5 @@ mkdir "$folder/debs.new"
 tar --extract --no-same-owner --file="$folder/debs.tar" --directory="$folder/debs.new"
 mv "$folder/debs.new" "$folder/debs"
 sync --file-system "$folder" # the mark must not outlive a power cut that the packages do not
-printf '%s\n' "$mark" > "$folder/complete"
+printf %s "$mark" > "$folder/complete"
 rm "$folder/debs.tar"
