@@ -171,6 +171,8 @@ def create(lab: Lab, releases: dict[str, str], isolated: bool = False) -> None:
         network = ["--dns=192.0.2.1"] if isolated else network
         in_parallel(lambda host: _start(lab, host, images[releases[host]], network), new)
         in_parallel(lambda host: _admit(lab, host), list(releases))
+        if isolated:
+            in_parallel(lambda host: _take_route(lab, host), new)
         addresses = {host: _address(lab, host) for host in releases}
         _write_known_hosts(lab, addresses)
         in_parallel(lambda host: _wait_for_ssh(lab, addresses[host]), list(releases))
@@ -295,6 +297,18 @@ def _admit(lab: Lab, host: str) -> None:
         "umask 077; mkdir -p ~/.ssh; cat > ~/.ssh/authorized_keys",
         stdin=public_key,
     )
+
+
+def _take_route(lab: Lab, host: str) -> None:
+    """Leave a host no route out, which older versions of Docker give it although it leads nowhere.
+
+    Raises:
+        LabError: it has one still.
+    """
+    container = f"{lab.id}-{host}"
+    _inside(container, "ip route delete default")
+    if docker("exec", container, "ip", "route", "show", "default"):
+        raise LabError(f"{host} has a route out and should have none")
 
 
 def _inside(container: str, script: str) -> str:

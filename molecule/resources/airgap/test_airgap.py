@@ -57,8 +57,11 @@ def changes(output: str) -> set[str]:
 
 
 def mirrors_of(host: Host) -> set[tuple[str, int]]:
-    """Host names and ports of the package sources that a host has by itself."""
-    text = host.check_output("cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null")
+    """Names and ports of the package sources that a host has by itself, or of their proxy."""
+    files = "/etc/apt/sources.list /etc/apt/sources.list.d/*"
+    text = host.run("cat /etc/apt/apt.conf.d/80lab-proxy").stdout or host.check_output(
+        f"cat {files}"
+    )
     urls = [urlsplit(url) for url in re.findall(r"https?://[^\s\"]+", text)]
     return {(str(url.hostname), url.port or (443 if url.scheme == "https" else 80)) for url in urls}
 
