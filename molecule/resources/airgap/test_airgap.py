@@ -89,7 +89,7 @@ def test_every_package_is_the_one_of_the_bundle(host: Host, bundle: Path) -> Non
     ]
     offered = {entry["package"]: entry["version"] for entry in target["packages"]}
     lines = host.check_output("dpkg-query --show --showformat='${Package} ${Version}\\n'")
-    installed = dict(line.split() for line in lines.splitlines())
+    installed = dict(line.split(" ", 1) for line in lines.splitlines())
     elsewhere = {"redis-server", "redis-sentinel", "haproxy"} - installed.keys()
     # SSH needs procps: a host has it before it can be reached, perhaps an older one.
     wanted = role_packages() - elsewhere - {"procps"} | {"tree"}
