@@ -38,6 +38,14 @@ INVENTORY ?= ansible/inventories/production
 status: venv  ## A fleet on one screen: INVENTORY=FOLDER, JSON=1 for programs
 	@$(BIN)/python -m scripts.fleet_status -i $(INVENTORY) $(if $(JSON),--json) -- $(ANSIBLE_OPTIONS)
 
+# Kinds of hosts instead of an inventory: make bundle TARGETS="debian-12-x86_64 debian-13-x86_64"
+BUNDLE ?= .nova/bundle
+
+.PHONY: bundle
+bundle: venv  ## What hosts without a network need: INVENTORY=FOLDER or TARGETS=..., BUNDLE=FOLDER
+	@$(BIN)/python -m scripts.bundle make $(if $(TARGETS),$(TARGETS:%=--target=%),-i $(INVENTORY)) \
+	    --output $(BUNDLE) $(if $(RELEASE),--release $(RELEASE)) -- $(ANSIBLE_OPTIONS)
+
 # --- Checks and tests
 
 .PHONY: check
@@ -88,7 +96,7 @@ test-all:  ## What make test leaves out: the other scenarios, and faults for hou
 	@scripts/bootstrap.sh --tools test
 	@$(MAKE) --no-print-directory venv
 	@trap 'scripts/bootstrap.sh --stop-engine' EXIT; \
-	    $(BIN)/python -m scripts.scenarios --page frontend ha restore upgrade && \
+	    $(BIN)/python -m scripts.scenarios --page airgap frontend ha restore upgrade && \
 	    $(MAKE) --no-print-directory fault
 
 # --- Numbers

@@ -7,8 +7,17 @@ from pathlib import Path
 from types import FrameType
 
 from scripts.lab.docker import STATE, LabError
-from scripts.lab.hosts import Lab, create, destroy, host_states, in_parallel, releases_of
-from scripts.lab.image import ensure_image, machine_mirrors, remove_images
+from scripts.lab.hosts import (
+    Lab,
+    create,
+    destroy,
+    host_states,
+    in_parallel,
+    is_isolated,
+    releases_of,
+)
+from scripts.lab.image import ensure_image, remove_images
+from scripts.mirrors import machine_mirrors
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -32,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
         mirrors = machine_mirrors()
         in_parallel(lambda release: print(ensure_image(release, mirrors)), options.release)
     elif options.command == "create":
-        create(Lab(options.name), releases_of(options.inventory))
+        create(Lab(options.name), releases_of(options.inventory), is_isolated(options.inventory))
         print(Lab(options.name).inventory)
     elif options.command == "destroy":
         destroy(Lab(options.name))

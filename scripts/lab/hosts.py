@@ -16,13 +16,16 @@ from typing import Any, TypeVar
 import yaml
 
 from scripts.lab.docker import ROOT, STATE, LabError, docker
-from scripts.lab.image import ensure_image, machine_mirrors
+from scripts.lab.image import ensure_image
+from scripts.mirrors import machine_mirrors
 
 USER = "operator"
 LABEL = "nova.lab"
 BOOT_DEADLINE_SECONDS = 90
 # The host variable that says which Debian a lab host is.
 RELEASE_VARIABLE = "lab_debian_release"
+# A variable of the inventory's groups: true for hosts that reach each other and this machine only.
+ISOLATED_VARIABLE = "lab_isolated"
 SECRETS = (
     "nova_redis_password",
     "nova_redis_admin_password",
@@ -98,20 +101,39 @@ def releases_of(inventory: Path) -> dict[str, str]:
     Raises:
         LabError: the file cannot be read, or a host does not say its release.
     """
-    path = inventory / "hosts.yml" if inventory.is_dir() else inventory
+    hosts: dict[str, str] = {}
+    for group in _groups_of(inventory):
+        _collect(group, hosts)
+    missing = [host for host, release in hosts.items() if not release]
+    if missing or not hosts:
+        who = ", ".join(missing) or "any host"
+        path = _file_of(inventory)
+        raise LabError(f"{path} does not give {RELEASE_VARIABLE} (bookworm, trixie) for {who}")
+    return hosts
+
+
+def is_isolated(inventory: Path) -> bool:
+    """Return whether the hosts of an inventory are to reach nothing but this machine.
+
+    Raises:
+        LabError: the file cannot be read.
+    """
+    groups = _groups_of(inventory)
+    return any((group.get("vars") or {}).get(ISOLATED_VARIABLE, False) for group in groups)
+
+
+def _file_of(inventory: Path) -> Path:
+    return inventory / "hosts.yml" if inventory.is_dir() else inventory
+
+
+def _groups_of(inventory: Path) -> list[dict[str, Any]]:
+    path = _file_of(inventory)
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         reason = str(error).splitlines()[0]
         raise LabError(f"cannot read the inventory {path}: {reason}") from error
-    hosts: dict[str, str] = {}
-    for group in (tree or {}).values():
-        _collect(group or {}, hosts)
-    missing = [host for host, release in hosts.items() if not release]
-    if missing or not hosts:
-        who = ", ".join(missing) or "any host"
-        raise LabError(f"{path} does not give {RELEASE_VARIABLE} (bookworm, trixie) for {who}")
-    return hosts
+    return [group or {} for group in (tree or {}).values()]
 
 
 def _collect(group: dict[str, Any], hosts: dict[str, str]) -> None:
@@ -121,10 +143,11 @@ def _collect(group: dict[str, Any], hosts: dict[str, str]) -> None:
         _collect(child or {}, hosts)
 
 
-def create(lab: Lab, releases: dict[str, str]) -> None:
+def create(lab: Lab, releases: dict[str, str], isolated: bool = False) -> None:
     """Bring up the lab's hosts, those that run already included, and write its inventory.
 
-    Interrupted or failed, it removes the hosts that it made itself.
+    Isolated ones have no route to anything but each other and this machine. Interrupted or failed,
+    it removes the hosts that it made itself.
 
     Raises:
         LabError: an image or a host could not be made or reached in time.
@@ -144,9 +167,14 @@ def create(lab: Lab, releases: dict[str, str]) -> None:
     _remove_containers(lab, host_states(lab).keys() - running)
     try:
         _make_key(lab)
-        _make_network(lab)
-        in_parallel(lambda host: _start(lab, host, images[releases[host]], mirrors.hosts()), new)
+        _make_network(lab, isolated)
+        # Names of the lab's hosts are known to Docker; whatever else is asked finds no way out.
+        network = [f"--add-host={entry}" for entry in mirrors.hosts()]
+        network = ["--dns=192.0.2.1"] if isolated else network
+        in_parallel(lambda host: _start(lab, host, images[releases[host]], network), new)
         in_parallel(lambda host: _admit(lab, host), list(releases))
+        if isolated:
+            in_parallel(lambda host: _take_route(lab, host), new)
         addresses = {host: _address(lab, host) for host in releases}
         _write_known_hosts(lab, addresses)
         in_parallel(lambda host: _wait_for_ssh(lab, addresses[host]), list(releases))
@@ -220,12 +248,13 @@ def _make_key(lab: Lab) -> None:
         )
 
 
-def _make_network(lab: Lab) -> None:
+def _make_network(lab: Lab, isolated: bool) -> None:
     if not docker("network", "ls", "-q", "--filter", f"name=^{lab.id}$"):
-        docker("network", "create", "--label", f"{LABEL}={lab.id}", lab.id)
+        extra = ["--internal"] if isolated else []
+        docker("network", "create", *extra, "--label", f"{LABEL}={lab.id}", lab.id)
 
 
-def _start(lab: Lab, host: str, image: str, extra_hosts: list[str]) -> None:
+def _start(lab: Lab, host: str, image: str, options: list[str]) -> None:
     docker(
         "run",
         "--detach",
@@ -239,7 +268,7 @@ def _start(lab: Lab, host: str, image: str, extra_hosts: list[str]) -> None:
         lab.id,
         "--network-alias",
         host,
-        *(f"--add-host={entry}" for entry in extra_hosts),
+        *options,
         *SYSTEMD_OPTIONS,
         image,
     )
@@ -268,6 +297,18 @@ def _admit(lab: Lab, host: str) -> None:
         "umask 077; mkdir -p ~/.ssh; cat > ~/.ssh/authorized_keys",
         stdin=public_key,
     )
+
+
+def _take_route(lab: Lab, host: str) -> None:
+    """Leave a host no route out, which older versions of Docker give it although it leads nowhere.
+
+    Raises:
+        LabError: it has one still.
+    """
+    container = f"{lab.id}-{host}"
+    _inside(container, "ip route delete default")
+    if docker("exec", container, "ip", "route", "show", "default"):
+        raise LabError(f"{host} has a route out and should have none")
 
 
 def _inside(container: str, script: str) -> str:

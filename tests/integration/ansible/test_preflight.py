@@ -8,11 +8,17 @@ such a host says of itself is given: its distribution as a survey, its package s
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from scripts import build_release
+from scripts.bundle.content import Maker, sha256
+from scripts.bundle.targets import Target
+from scripts.mirrors import Mirrors
 
 ROOT = Path(__file__).resolve().parents[3]
 ANSIBLE_PLAYBOOK = str(Path(sys.executable).parent / "ansible-playbook")
@@ -266,3 +272,35 @@ def test_a_rule_that_cuts_ssh_or_makes_no_sense_is_refused(
 
 def test_a_good_rule_is_not_refused(tmp_path: Path) -> None:
     assert "failed=0" in preflight(tmp_path, "firewall", firewall())
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A bundle for Debian 12 with a release that has only a queue table, and no packages."""
+    target = Target("12", "x86_64")
+    archive = tmp_path / build_release.archive_name("1.2.3-0123abcd", target.wheels)
+    with tarfile.open(archive, "w:gz") as package:
+        package.add(ROOT / "nova" / "queues.yml", arcname="queues.yml")
+    build_release.checksum_of(archive).write_text(sha256(archive) + "\n")
+    maker = Maker(frozenset(), Mirrors(), "1.2.3", tmp_path, lambda *_: ([], {}))
+    maker.make([target], tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def test_a_damaged_bundle_is_refused_with_the_file(tmp_path: Path, bundle: Path) -> None:
+    with (bundle / "Packages-debian-12-x86_64").open("a") as stream:
+        stream.write("x")
+    output = preflight(tmp_path, "bundle", {"a": {"bundle_folder": str(bundle)}})
+    assert f"bundle: {bundle}/Packages-debian-12-x86_64 is damaged; copy the bundle aga" in output
+
+
+def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:
+    output = preflight(tmp_path, "bundle", {"a": {"bundle_folder": str(tmp_path / "none")}})
+    assert f"bundle: {tmp_path}/none is no bundle: it lacks manifest.json" in output
+
+
+def test_a_host_that_a_bundle_is_not_for_is_refused(tmp_path: Path, bundle: Path) -> None:
+    survey = DEBIAN_12 | {"system_version": "13", "files": {}}
+    output = preflight(tmp_path, "bundle", {"a": {"bundle_folder": str(bundle)}}, survey)
+    assert f"a is debian-13-x86_64; the bundle {bundle} is for debian-12-x86_64." in output
+    assert 'TARGETS="debian-13-x86_64 ..."' in output

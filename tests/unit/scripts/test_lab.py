@@ -6,8 +6,9 @@ import pytest
 
 from scripts.lab import image
 from scripts.lab.docker import LabError
-from scripts.lab.hosts import Lab, releases_of
-from scripts.lab.image import Mirrors, apt_configuration, machine_mirrors, tag_of
+from scripts.lab.hosts import Lab, is_isolated, releases_of
+from scripts.lab.image import apt_configuration, tag_of
+from scripts.mirrors import Mirrors, machine_mirrors
 
 MIRRORS = Mirrors(archive="http://mirror.test/debian", security="http://mirror.test/security")
 
@@ -42,6 +43,11 @@ def test_a_useless_inventory_is_one_clear_line(tmp_path: Path, text: str, messag
         releases_of(inventory(tmp_path, text))
     assert "hosts.yml" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_inventory_says_whether_its_hosts_are_alone(tmp_path: Path) -> None:
+    assert is_isolated(inventory(tmp_path, "nova: {vars: {lab_isolated: true}, hosts: {a: }}\n"))
+    assert not is_isolated(inventory(tmp_path, "nova: {hosts: {a: }}\nfrontend:\n"))
 
 
 def test_image_uses_the_machines_mirrors_with_all_suites() -> None:
@@ -79,7 +85,7 @@ def test_mirrors_are_those_of_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         f"mirror+file:{mirrors} bookworm-updates main\nhttp://sec.test/ bookworm-security main\n",
         "apt-config": "proxy='http://proxy.test:3142'\n",
     }
-    monkeypatch.setattr(image, "_output", lambda program, *_: lines[program])
+    monkeypatch.setattr("scripts.mirrors._output", lambda program, *_: lines[program])
     assert machine_mirrors() == Mirrors(
         "http://near.test/debian", "http://sec.test/", "http://proxy.test:3142"
     )

@@ -60,6 +60,8 @@ OTHER_FILES = (
     "etc/tmpfiles.d/nova.conf",
     "etc/systemd/system/nova*.d/*.conf",
     "usr/local/sbin/nova-host",
+    "opt/nova/packages/Packages",
+    "opt/nova/packages/complete",
 )
 #: Files and folders in /etc/systemd/system that belong to Nova, links in *.wants included.
 OWN_UNIT_NAME = re.compile(r"^(celery-worker@|celery-beat\.|nova\.target|nova-api\.|flower\.)")
