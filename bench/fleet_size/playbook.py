@@ -96,6 +96,8 @@ def environment(config: Path, control_paths: Path, extra: Mapping[str, str]) -> 
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(control_paths),
         "PYTHONUNBUFFERED": "1",
+        # What this machine downloaded for something else is no part of what is measured.
+        "PIP_NO_CACHE_DIR": "1",
         **extra,
     }
 
