@@ -25,6 +25,8 @@ class Side:
     label: str
     #: Folder with ansible.cfg and playbooks/.
     folder: Path
+    #: What its playbooks are made of, in this checkout.
+    sources: tuple[str, ...]
     #: The tasks that bring the program to the hosts, of site.yml.
     install: tuple[str, ...]
     #: Those of them that run once, on the controller.
@@ -39,6 +41,7 @@ NOVA = Side(
     name="nova",
     label="Nova",
     folder=ROOT / "ansible",
+    sources=("ansible",),
     install=(
         "release : Build or find the release",
         "release : Push the release",
@@ -52,6 +55,7 @@ BASELINE = Side(
     name="baseline",
     label="baseline",
     folder=ROOT / "bench" / "baseline",
+    sources=("bench/baseline", "ansible/inventories/lab", "ansible/roles/redis/files"),
     install=(
         "application : Build the wheel",
         "application : Copy the list of requirements",
@@ -100,9 +104,8 @@ def digest(side: Side, inventory: str) -> str:
 
     A result with another one is of another checkout, and counts no more.
     """
-    folders = [side.folder, ROOT / "ansible" / "roles", ROOT / "ansible" / "inventories" / "lab"]
     names = subprocess.run(
-        ["git", "ls-files", "-z", "--", *map(str, folders)],
+        ["git", "ls-files", "-z", "--", *side.sources],
         cwd=ROOT,
         capture_output=True,
         check=True,
