@@ -76,10 +76,12 @@ def program(folder: Path, text: str) -> Path:
 def test_a_run_that_takes_too_long_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The processes that it started too: one that went on would hold the output open."""
-    monkeypatch.setattr(playbook, "ANSIBLE_PLAYBOOK", program(tmp_path, "sleep 600 & sleep 600"))
+    """And so are the processes that it started."""
+    text = f"(sleep 5; touch {tmp_path}/went-on) & sleep 5"
+    monkeypatch.setattr(playbook, "ANSIBLE_PLAYBOOK", program(tmp_path, text))
     with pytest.raises(BenchError, match=r"site.yml did not end within 0.2 s; its output: .*log"):
         playbook.run(["site.yml"], {"PATH": "/usr/bin:/bin"}, tmp_path / "log", 0.2)
+    assert not (tmp_path / "went-on").exists()
 
 
 def test_a_failed_run_names_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
