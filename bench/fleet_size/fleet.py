@@ -35,7 +35,7 @@ GATE_SECONDS = 900
 #: The longest that a playbook may take: so much, and so much for each host.
 RUN_SECONDS, RUN_SECONDS_PER_HOST = 600.0, 300.0
 #: A run is not begun before the machine is this quiet, or this much time has passed.
-QUIET_PERCENT, QUIET_SECONDS = 25.0, 120.0
+QUIET_PERCENT, QUIET_SECONDS = 25.0, 30.0
 
 
 def host_names(number: int) -> list[str]:
