@@ -116,6 +116,21 @@ bench: venv bench-venv  ## Measure, and write docs/benchmarks.md
 .PHONY: bench-venv
 bench-venv: .venv-bench/.complete
 
+.PHONY: bench-fleet
+bench-fleet: venv mitogen  ## Playbooks on 1 to 20 lab hosts, for hours; BENCH_OPTIONS="--hosts 1,3"
+	@scripts/bootstrap.sh --tools fleet
+	@trap 'scripts/bootstrap.sh --stop-engine' EXIT; $(BIN)/python -m bench fleet --page $(BENCH_OPTIONS)
+
+# A strategy for Ansible, opt-in: in a folder of its own, so that nothing else finds it.
+.venv-mitogen/.complete: bench/mitogen.txt | venv
+	@rm -rf .venv-mitogen
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes \
+	    --target .venv-mitogen -r bench/mitogen.txt
+	@touch $@
+
+.PHONY: mitogen
+mitogen: .venv-mitogen/.complete  ## Mitogen for Ansible, .venv-mitogen; docs/operations.md
+
 # --- Upkeep
 
 # The environment follows the lock: it is made anew when the lock changes.
@@ -146,7 +161,8 @@ lock: venv  ## Resolve the dependencies into the lock files
 	@$(BIN)/$(LOCK) pyproject.toml -o requirements.txt
 	@$(BIN)/$(LOCK) pyproject.toml --extra dev -c requirements.txt -o requirements-dev.txt
 	@$(BIN)/$(LOCK) bench/requirements.in --python-version 3.11 -o bench/requirements.txt
+	@$(BIN)/$(LOCK) bench/mitogen.in -o bench/mitogen.txt
 
 .PHONY: clean
 clean:  ## Remove the environment and caches; state under .nova/ stays
-	@rm -rf .venv .venv-bench .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	@rm -rf .venv .venv-bench .venv-mitogen .mypy_cache .pytest_cache .ruff_cache .hypothesis dist

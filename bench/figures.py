@@ -38,3 +38,10 @@ def percentile(values: Sequence[float], percent: float) -> float:
     """Return the smallest value that at least `percent` of the values do not exceed."""
     ranked = sorted(values)
     return ranked[max(0, math.ceil(len(ranked) * percent / 100) - 1)]
+
+
+def slope(points: Sequence[tuple[float, float]]) -> float | None:
+    """Return by how much y grows with each x, by least squares; None of fewer than two x."""
+    if len({x for x, _ in points}) < 2:
+        return None
+    return statistics.linear_regression(*zip(*points, strict=True)).slope

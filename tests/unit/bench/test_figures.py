@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.figures import percentile, ratios, spread
+from bench.figures import percentile, ratios, slope, spread
 
 
 def test_a_spread_is_the_median_between_lowest_and_highest() -> None:
@@ -43,3 +43,12 @@ def test_a_percentile_is_a_value_that_was_measured(
     values: list[float], percent: float, expected: float
 ) -> None:
     assert percentile(list(values), percent) == expected
+
+
+def test_a_slope_is_what_each_more_adds() -> None:
+    assert slope([(1, 12.0), (3, 16.0), (6, 22.0)]) == pytest.approx(2.0)
+
+
+def test_one_point_has_no_slope() -> None:
+    assert slope([(3, 12.0), (3, 14.0)]) is None
+    assert slope([]) is None
