@@ -44,8 +44,8 @@ SYSTEMD_OPTIONS = (
     *("--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp"),  # noqa: S108 - in the container
     *("--cgroupns=host", "-v", "/sys/fs/cgroup:/sys/fs/cgroup:rw"),
     *("--stop-signal", "SIGRTMIN+3"),
-    # A reboot ends process 1, as seen from outside, with an error: start it anew.
-    "--restart=on-failure",
+    # A reboot ends process 1: start it anew.
+    "--restart=unless-stopped",
 )
 
 
