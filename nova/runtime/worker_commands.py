@@ -91,7 +91,9 @@ def drain(
     settings = get_settings()
     with open_redis(settings) as client:
         _check_known(client, name)
-        client.sadd(Keys.DRAINED, name)
+        is_new = client.sadd(Keys.DRAINED, name)
+        if not is_new and not as_json:
+            typer.echo(f"{name}: was to be drained before")
         entry = _find(client, name)
         if wait and entry.queues:  # else it is not online, and drained as soon as it is
             longest = budget_seconds(entry.queues, settings) + NOTICE_SECONDS

@@ -309,6 +309,8 @@ def test_a_drained_worker_finishes_takes_nothing_stays_so_and_is_resumed(fleet: 
     assert json.loads(drained.stdout)["state"] == "drained"
     assert fleet.ends() == [1]
     assert (fleet.waiting(), fleet.held()) == (1, [])
+    once_more = nova(fleet, "worker", "drain", worker.node)
+    assert once_more.stdout.splitlines()[0] == f"{worker.node}: was to be drained before"
 
     assert worker.stops_within(0) is False
     worker.send()
