@@ -150,5 +150,5 @@ def test_without_a_worker_a_backfill_ends_and_says_at_which_day(
     process_environment: dict[str, str], client: redis.Redis, store: StoreDay
 ) -> None:
     store(0, {"a": 1})
-    done = nova(process_environment, *BACKFILL, "--timeout", "1", code=1)
+    done = nova(process_environment, *BACKFILL, "--timeout", "1", code=os.EX_TEMPFAIL)
     assert f"nova: {LAST_DAY} is not processed after 1 s" in done.stderr
