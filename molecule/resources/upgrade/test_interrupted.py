@@ -111,94 +111,93 @@ def test_a_roll_whose_controller_died_goes_back_when_asked(
     assert running() == {base_release}
 
 
-def test_a_host_that_is_cut_off_goes_back_when_it_returns(
-    base_release: str,
+Disturbances = dict[str, Callable[[Host], object]]
+
+
+@pytest.fixture
+def disturbed(
     start: Callable[..., "subprocess.Popen[str]"],
     reached: Callable[[str], Host],
     releases: Releases,
-    running: Running,
     under_load: UnderLoad,
+) -> Callable[[Disturbances], tuple[int, str]]:
+    """Deploy under load, and disturb it when it comes to hosts; return exit code and screen."""
+
+    def deploy(disturbances: Disturbances) -> tuple[int, str]:
+        with under_load():
+            roll = start("deploy", "-e", f"release={releases()}")
+            for name, disturb in disturbances.items():
+                disturb(reached(name))
+            text, _ = roll.communicate(timeout=1200)
+        return roll.returncode, screen(text)
+
+    return deploy
+
+
+@pytest.fixture
+def check_arrived(
+    base_release: str, running: Running, playbook: Playbook
+) -> Callable[[tuple[int, str]], None]:
+    """Check that a deploy has brought every host to the other release, and take it back."""
+
+    def check(ended: tuple[int, str]) -> None:
+        code, text = ended
+        assert code == 0, text[-5000:]
+        [release] = running()
+        assert release != base_release
+        assert playbook("rollback", "-e", f"release={base_release}").returncode == 0
+
+    return check
+
+
+def cut_off(seconds: int) -> Callable[[Host], object]:
+    """Take a host's link down for a while."""
+    script = f"ip link set eth0 down; sleep {seconds}; ip link set eth0 up"
+    return lambda host: host.check_output(f"systemd-run --collect sh -c '{script}'")
+
+
+def test_a_host_that_is_cut_off_goes_back_when_it_returns(
+    base_release: str,
+    disturbed: Callable[[Disturbances], tuple[int, str]],
+    running: Running,
     audit: Callable[[], dict[str, Any]],
 ) -> None:
     """The link of the second host is down for longer than a roll waits for an answer."""
-    with under_load():
-        roll = start("deploy", "-e", f"release={releases()}")
-        host = reached("nova2")
-        host.check_output(
-            "systemd-run --collect sh -c 'ip link set eth0 down; sleep 200; ip link set eth0 up'"
-        )
-        text, _ = roll.communicate(timeout=1200)
-    assert roll.returncode != 0
-    assert "nova2 is back" in screen(text)
+    code, text = disturbed({"nova2": cut_off(200)})
+    assert code != 0
+    assert "nova2 is back" in text
     assert running() == {base_release}
     assert audit()["result"] == "rolled-back"
 
 
 def test_a_short_cut_is_no_reason_to_go_back(
-    base_release: str,
-    start: Callable[..., "subprocess.Popen[str]"],
-    reached: Callable[[str], Host],
-    playbook: Playbook,
-    releases: Releases,
-    running: Running,
-    under_load: UnderLoad,
+    disturbed: Callable[[Disturbances], tuple[int, str]],
+    check_arrived: Callable[[tuple[int, str]], None],
 ) -> None:
     """Ten seconds without a link: connections live on, and so does the roll."""
-    with under_load():
-        roll = start("deploy", "-e", f"release={releases()}")
-        host = reached("nova2")
-        host.check_output(
-            "systemd-run --collect sh -c 'ip link set eth0 down; sleep 10; ip link set eth0 up'"
-        )
-        text, _ = roll.communicate(timeout=1200)
-        assert roll.returncode == 0, text[-5000:]
-    [release] = running()
-    assert release != base_release
-    assert playbook("rollback", "-e", f"release={base_release}").returncode == 0
+    check_arrived(disturbed({"nova2": cut_off(10)}))
 
 
 def test_a_redis_that_is_killed_meanwhile_ends_no_roll(
-    base_release: str,
-    start: Callable[..., "subprocess.Popen[str]"],
-    reached: Callable[[str], Host],
-    playbook: Playbook,
-    releases: Releases,
-    running: Running,
-    under_load: UnderLoad,
+    disturbed: Callable[[Disturbances], tuple[int, str]],
+    check_arrived: Callable[[tuple[int, str]], None],
     fleet: Any,
 ) -> None:
     """kill -9, again with each host; systemd brings it back."""
-    with under_load():
-        roll = start("deploy", "-e", f"release={releases()}")
-        for name in ("nova1", "nova2", "nova3"):
-            reached(name)
-            fleet.one("redis").check_output("systemctl kill -s KILL redis-server")
-        text, _ = roll.communicate(timeout=1200)
-        assert roll.returncode == 0, text[-5000:]
-    [release] = running()
-    assert release != base_release
-    assert playbook("rollback", "-e", f"release={base_release}").returncode == 0
+
+    def kill(_host: Host) -> None:
+        fleet.one("redis").check_output("systemctl kill -s KILL redis-server")
+
+    check_arrived(disturbed(dict.fromkeys(("nova1", "nova2", "nova3"), kill)))
 
 
 def test_a_worker_that_freezes_meanwhile_loses_nothing(
-    base_release: str,
-    start: Callable[..., "subprocess.Popen[str]"],
-    reached: Callable[[str], Host],
-    playbook: Playbook,
-    releases: Releases,
-    running: Running,
-    under_load: UnderLoad,
+    disturbed: Callable[[Disturbances], tuple[int, str]],
+    check_arrived: Callable[[tuple[int, str]], None],
 ) -> None:
     """SIGSTOP to a worker that is about to be drained: the watchdog ends it, the roll goes on."""
-    with under_load():
-        roll = start("deploy", "-e", f"release={releases()}")
-        host = reached("nova2")
-        host.check_output("systemctl kill --kill-who=main -s STOP celery-worker@maintenance")
-        text, _ = roll.communicate(timeout=1200)
-        assert roll.returncode == 0, text[-5000:]
-    [release] = running()
-    assert release != base_release
-    assert playbook("rollback", "-e", f"release={base_release}").returncode == 0
+    freeze = "systemctl kill --kill-who=main -s STOP celery-worker@maintenance"
+    check_arrived(disturbed({"nova2": lambda host: host.check_output(freeze)}))
 
 
 def test_a_full_disk_refuses_the_release_before_anything_is_switched(

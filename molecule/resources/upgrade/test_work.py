@@ -51,6 +51,19 @@ def test_a_rolling_restart_replaces_every_process_and_leaves_what_was_stopped(
     host.check_output(f"systemctl start {stopped}")
 
 
+def test_a_reboot_of_a_host_brings_everything_up_again(
+    base_release: str, playbook: Playbook, under_load: UnderLoad, fleet: Any
+) -> None:
+    """The others serve its queues meanwhile."""
+    begun = "systemctl show --property=UserspaceTimestampMonotonic"
+    host = fleet.hosts("nova")["nova2"]
+    before = host.check_output(begun)
+    with under_load():
+        assert playbook("reboot", "--limit", "nova2").returncode == 0
+    assert host.check_output(begun) != before
+    host.check_output("nova-host await --seconds 60")
+
+
 def test_an_unhealthy_fleet_is_not_restarted(
     base_release: str, playbook: Playbook, fleet: Any, wait_until: Callable[..., None]
 ) -> None:
