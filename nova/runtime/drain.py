@@ -19,6 +19,7 @@ from typing import Any
 
 import redis
 from celery import bootsteps, platforms, signals
+from celery.concurrency import prefork
 from celery.exceptions import WorkerShutdown
 from celery.worker import state
 
@@ -172,9 +173,9 @@ class Drain(threading.Thread):
         pool.close()  # or it would replace the processes that are killed
         for request in tuple(state.active_requests):
             logger.warning("task %s %s did not end in time, it goes back", request.name, request.id)
-            # The pool `threads` cannot end what runs, and Celery would end the worker as broken.
-            # The task goes back below all the same; `_force` ends the process, threads and all.
-            with contextlib.suppress(NotImplementedError):
+            # The pools `threads` and `solo` cannot end what runs: the task goes back below all the
+            # same, and `_force` ends the process with whatever runs in it.
+            if isinstance(pool, prefork.TaskPool):
                 request.cancel(pool, signal="KILL", emit_retry=False)
         self._kill_children()
         self._holdings.give_back()
