@@ -1,8 +1,10 @@
 """What the behaviour tests share: the fleet by group, a way to run Python as Nova, the API."""
 
 import json
+import ssl
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +151,25 @@ def lab_secrets(fleet: Fleet) -> Secrets:
 def api_url(fleet: Fleet) -> str:
     """Where a person on this machine reaches the API."""
     return f"http://{fleet.variables('api')['ansible_host']}:8000"
+
+
+@dataclass(frozen=True)
+class FrontDoor:
+    """Where people reach the API, and what they trust there."""
+
+    url: str
+    trust: ssl.SSLContext | bool
+
+
+@pytest.fixture(scope="session")
+def front_door(fleet: Fleet, api_url: str) -> FrontDoor:
+    """The frontend where the inventory has one, else the API itself."""
+    if not fleet.hosts("frontend"):
+        return FrontDoor(api_url, trust=True)
+    variables = fleet.variables("frontend")
+    folder = Path(variables["ansible_ssh_private_key_file"]).parent / "frontend-tls"
+    trust = ssl.create_default_context(cafile=folder / "ca.crt")
+    return FrontDoor(f"https://{variables['ansible_host']}", trust)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,18 +20,16 @@ STREAM_REQUESTS = 40
 
 
 @pytest.fixture(scope="module")
-def url(fleet: Any) -> str:
+def url(front_door: Any) -> str:
     """Where a person reaches the frontend."""
-    return f"https://{fleet.variables('frontend')['ansible_host']}"
+    return str(front_door.url)
 
 
 @pytest.fixture(scope="module")
-def trust(fleet: Any) -> ssl.SSLContext:
+def trust(front_door: Any) -> ssl.SSLContext:
     """What trusts the own CA alone."""
-    folder = (
-        Path(fleet.variables("frontend")["ansible_ssh_private_key_file"]).parent / "frontend-tls"
-    )
-    return ssl.create_default_context(cafile=folder / "ca.crt")
+    trust: ssl.SSLContext = front_door.trust
+    return trust
 
 
 class Stream:

@@ -5,7 +5,6 @@ The tests build on each other, in this order.
 
 import json
 import re
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ import pytest
 from testinfra.host import Host
 
 from scripts.fleet.work import SAMPLES, TRIGGERS, work
+from scripts.lab.plays import Played, try_to_play
 
-Playbook = Callable[..., "subprocess.CompletedProcess[str]"]
+Playbook = Callable[..., Played]
 
 AS_NOVA_USER = (
     "REDISCLI_AUTH=$(cat /etc/nova/credentials/nova_redis_password) redis-cli --user nova "
@@ -38,34 +38,21 @@ def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def playbook(root: Path, copies: Path) -> Playbook:
-    """Run a playbook as an operator does."""
-
-    def run(name: str, *options: str) -> "subprocess.CompletedProcess[str]":
-        path = root / "ansible" / "playbooks" / name
-        command = ["ansible-playbook", str(path), "-e", f"folder={copies}", *options]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        print(done.stdout + done.stderr)
-        return done
-
-    return run
+def playbook(copies: Path) -> Playbook:
+    """Run a playbook on these copies."""
+    return lambda name, *options: try_to_play(name, "-e", f"folder={copies}", *options)
 
 
-def text_of(done: "subprocess.CompletedProcess[str]") -> str:
-    """What a playbook printed, in one line."""
-    return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", done.stdout).split())
-
-
-def succeeded(done: "subprocess.CompletedProcess[str]") -> str:
+def succeeded(done: Played) -> str:
     """What a playbook printed that had to succeed."""
-    assert done.returncode == 0, done.stdout + done.stderr
-    return text_of(done)
+    assert done.code == 0
+    return done.words
 
 
-def refused(done: "subprocess.CompletedProcess[str]", words: str) -> None:
+def refused(done: Played, words: str) -> None:
     """A playbook failed, and said why."""
-    assert done.returncode != 0
-    assert words in text_of(done)
+    assert done.code != 0
+    assert words in done.words
 
 
 def everywhere(fleet: Any, command: str) -> None:
@@ -141,18 +128,18 @@ def test_what_was_destroyed_comes_back_and_queued_tasks_run_once(
         )
         assert accepted.status_code == 202, accepted.text
         queued[queue] = accepted.json()["task_id"]
-    assert "changed=0" not in succeeded(playbook("backup.yml", "--check"))
+    assert "changed=0" not in succeeded(playbook("backup", "--check"))
     assert list(copies.iterdir()) == []
-    succeeded(playbook("backup.yml"))
+    succeeded(playbook("backup"))
     manifest = json.loads((newest(copies) / "manifest.json").read_text())
     assert manifest["queues"] == dict.fromkeys(WAITING, 1) | {"trends": 0}
     assert manifest["held"] == 1
 
     everywhere(fleet, "systemctl stop nova.target")
     data.check_output("systemctl stop redis-server && rm -rf /var/lib/redis")
-    succeeded(playbook("restore.yml", "-e", "backup=latest", "--check"))
+    succeeded(playbook("restore", "-e", "backup=latest", "--check"))
     assert not data.file("/var/lib/redis/dump.rdb").exists
-    assert "there was none" in succeeded(playbook("restore.yml", "-e", "backup=latest"))
+    assert "there was none" in succeeded(playbook("restore", "-e", "backup=latest"))
     assert {queue: redis(f"llen {queue}") for queue in WAITING} == dict.fromkeys(WAITING, "1")
     assert redis("info persistence | grep -o aof_enabled:1") == "aof_enabled:1"
 
@@ -169,11 +156,11 @@ def test_what_was_destroyed_comes_back_and_queued_tasks_run_once(
 
 
 def test_a_fleet_that_runs_is_refused(playbook: Playbook) -> None:
-    refused(playbook("restore.yml", "-e", "backup=latest"), "stop the whole fleet first")
+    refused(playbook("restore", "-e", "backup=latest"), "stop the whole fleet first")
 
 
 def test_hosts_that_were_left_out_are_named(playbook: Playbook, fleet: Any, stopped: None) -> None:
-    done = playbook("restore.yml", "-e", "backup=latest", "--limit", "redis")
+    done = playbook("restore", "-e", "backup=latest", "--limit", "redis")
     refused(done, "work1 did not answer, or was left out by --limit")
 
 
@@ -194,11 +181,11 @@ def test_a_restore_is_undone_with_the_copy_that_it_kept(
 ) -> None:
     """The same copy restores again; what was written since comes back with the safety copy."""
     redis("set nova:test:since 1")
-    text = succeeded(playbook("restore.yml", "-e", "backup=latest"))
+    text = succeeded(playbook("restore", "-e", "backup=latest"))
     assert redis("exists nova:test:since") == "0"
     kept = re.search(r"backup=(before-restore-\w+)", text)
     assert kept is not None
-    succeeded(playbook("restore.yml", "-e", f"backup={kept[1]}"))
+    succeeded(playbook("restore", "-e", f"backup={kept[1]}"))
     assert redis("getdel nova:test:since") == "1"
 
 
@@ -206,7 +193,7 @@ def test_a_redis_that_is_heard_from_elsewhere_is_refused(
     playbook: Playbook, redis: Callable[[str], str], stopped: None
 ) -> None:
     redis("set nova:worker:trends@stranger {} ex 60")
-    done = playbook("restore.yml", "-e", "backup=latest")
+    done = playbook("restore", "-e", "backup=latest")
     redis("del nova:worker:trends@stranger")
     refused(done, "heard within the last seconds of trends@stranger")
 
@@ -238,13 +225,13 @@ def test_a_copy_that_cannot_be_trusted_is_refused(
         manifest = json.loads((newest(copies) / "manifest.json").read_text())
         copy.joinpath("manifest.json").write_text(json.dumps(manifest | change))
     redis("set nova:test:here 1")
-    done = playbook("restore.yml", "-e", f"backup={copy}")
+    done = playbook("restore", "-e", f"backup={copy}")
     assert redis("getdel nova:test:here") == "1"
     refused(done, words)
 
 
 def test_a_redis_with_the_wrong_password_is_left_alone(playbook: Playbook, stopped: None) -> None:
-    done = playbook("restore.yml", "-e", "backup=latest", "-e", "redis_admin_password=" + "x" * 32)
+    done = playbook("restore", "-e", "backup=latest", "-e", "redis_admin_password=" + "x" * 32)
     refused(done, "does not answer the user admin")
 
 
@@ -252,15 +239,15 @@ def test_copies_are_private_pruned_and_told_their_age(
     playbook: Playbook, copies: Path, fleet: Any, lab_secrets: dict[str, str]
 ) -> None:
     """No secret is printed, not even with -vvv."""
-    done = playbook("backup.yml", "-vvv", "-e", "keep=1")
+    done = playbook("backup", "-vvv", "-e", "keep=1")
     succeeded(done)
-    assert not [name for name, secret in lab_secrets.items() if secret in done.stdout]
+    assert not [name for name, secret in lab_secrets.items() if secret in done.text]
     assert [path.name for path in copies.iterdir()] == [newest(copies).name]
     assert {path.stat().st_mode & 0o777 for path in newest(copies).iterdir()} == {0o600}
     there = "find /var/backups/nova -name dump.rdb -printf '%m %u\\n' | sort -u"
     assert fleet.one("redis").check_output(there) == "600 root"
-    succeeded(playbook("backup.yml", "-e", "check_age=true"))
-    done = playbook("backup.yml", "-e", "check_age=true", "-e", "max_age_hours=0")
+    succeeded(playbook("backup", "-e", "check_age=true"))
+    done = playbook("backup", "-e", "check_age=true", "-e", "max_age_hours=0")
     refused(done, "hours old, more than 0")
     newest(copies).rename(copies / "nova-interrupted.part")
-    refused(playbook("backup.yml", "-e", "check_age=true"), "has no copy of Redis")
+    refused(playbook("backup", "-e", "check_age=true"), "has no copy of Redis")

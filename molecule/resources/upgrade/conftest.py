@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,42 +11,33 @@ from typing import Any
 import pytest
 
 from scripts.lab.load import RequestLoad, TaskLoad, effects
+from scripts.lab.plays import Begun, Played, try_to_play
 from scripts.lab.variants import BROKEN, EFFECTS_KEY, Patch, make
 
-Playbook = Callable[..., "subprocess.CompletedProcess[str]"]
+Playbook = Callable[..., Played]
 #: Seconds for the gate: hosts of the lab share two cores with all others, and break on purpose.
-GATE_SECONDS = 60
+GATE = ("-e", "rollout_gate_seconds=60")
 #: Numbered tasks a second, at most.
 TASK_RATE = 10
 
 
 @pytest.fixture(scope="session")
-def command(root: Path) -> Callable[..., list[str]]:
-    """The command of a playbook; the scenario's inventory comes from the environment."""
-
-    def make_command(name: str, *options: str) -> list[str]:
-        path = root / "ansible" / "playbooks" / f"{name}.yml"
-        return [
-            "ansible-playbook",
-            str(path),
-            "-e",
-            f"rollout_gate_seconds={GATE_SECONDS}",
-            *options,
-        ]
-
-    return make_command
+def playbook() -> Callable[..., Played]:
+    """Run a playbook, with a gate that fits the lab."""
+    return lambda name, *options: try_to_play(name, *GATE, *options)
 
 
-@pytest.fixture(scope="session")
-def playbook(command: Callable[..., list[str]]) -> Playbook:
-    """Run a playbook as an operator does."""
+@pytest.fixture
+def start() -> Iterator[Callable[..., Begun]]:
+    """Begin a playbook, to be disturbed; what is left of it ends with the test."""
+    with contextlib.ExitStack() as stack:
 
-    def run(name: str, *options: str) -> "subprocess.CompletedProcess[str]":
-        done = subprocess.run(command(name, *options), capture_output=True, text=True, check=False)
-        print(done.stdout + done.stderr)
-        return done
+        def begin(name: str, *options: str) -> Begun:
+            begun = Begun(name, *GATE, *options)
+            stack.callback(begun.end)
+            return begun
 
-    return run
+        yield begin
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +77,7 @@ def base_release(
 ) -> str:
     """The release that every test starts from: the checkout, with a task that counts."""
     done = playbook("deploy", "-e", f"release={releases()}")
-    assert done.returncode == 0
+    assert done.code == 0
     [release] = running()
     return release
 
@@ -95,7 +85,7 @@ def base_release(
 @pytest.fixture
 def under_load(
     fleet: Any,
-    api_url: str,
+    front_door: Any,
     make_token: Callable[[str], str],
     wait_until: Callable[..., None],
 ) -> Callable[[], contextlib.AbstractContextManager[None]]:
@@ -104,10 +94,10 @@ def under_load(
     @contextlib.contextmanager
     def load() -> Iterator[None]:
         first = int(time.time() * TASK_RATE)  # no number of an earlier load
-        publisher = fleet.hosts("nova")["nova3"]
+        publisher = list(fleet.hosts("workers").values())[-1]
         with (
             TaskLoad(publisher, first) as tasks,
-            RequestLoad(api_url, make_token("viewer")) as requests,
+            RequestLoad(front_door.url, make_token("viewer"), front_door.trust) as requests,
         ):
             yield
         confirmed = set(tasks.confirmed())
@@ -140,25 +130,24 @@ def check_broken(
         broken = releases(BROKEN[what])
         with under_load():
             done = playbook("deploy", "-e", f"release={broken}")
-            assert done.returncode != 0
+            assert done.code != 0
         assert running() == {base_release}
         for host in fleet.hosts("nova").values():
             host.check_output("nova-host await --seconds 60")
             assert not host.file("/opt/nova/before/pending").exists
 
-        screen = " ".join(done.stdout.split())
         if "broken on purpose" in BROKEN[what].new:
-            assert "broken on purpose" in screen
+            assert "broken on purpose" in done.words
         assert fleet.ask_json("nova fleet show --json")["lock"] is None
         # One that cannot even list its tasks is refused before any host is switched.
-        [tried] = set(re.findall(r"deploy (\S+) failed on", screen))
-        outcome = "refused" if "before anything was switched" in screen else "rolled-back"
+        [tried] = set(re.findall(r"deploy (\S+) failed on", done.words))
+        outcome = "refused" if "before anything was switched" in done.words else "rolled-back"
         assert (audit()["to"], audit()["result"]) == (tried, outcome)
         again = playbook("deploy", "-e", f"release={broken}")
-        assert again.returncode != 0
+        assert again.code != 0
         if outcome == "rolled-back":
-            assert "and was taken back" in screen
-            assert "nothing was changed" in " ".join(again.stdout.split())
+            assert "and was taken back" in done.words
+            assert "nothing was changed" in again.words
         assert running() == {base_release}
 
     return check

@@ -3,15 +3,15 @@
 Whatever happens, nothing is lost, and the fleet ends on one release: the new one, or what it ran.
 """
 
-import os
 import signal
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from testinfra.host import Host
+
+from scripts.lab.plays import Begun, Played
 
 Playbook = Callable[..., Any]
 Releases = Callable[..., Path]
@@ -20,29 +20,6 @@ UnderLoad = Callable[[], Any]
 WaitUntil = Callable[..., None]
 #: There while a host has been touched by a roll that has not ended.
 PENDING = "/opt/nova/before/pending"
-
-
-@pytest.fixture
-def start(command: Callable[..., list[str]]) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-    """Begin a playbook, to be disturbed; what is left of it ends with the test."""
-    begun = []
-
-    def begin(name: str, *options: str) -> "subprocess.Popen[str]":
-        process = subprocess.Popen(
-            command(name, *options),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        begun.append(process)
-        return process
-
-    yield begin
-    for process in begun:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 @pytest.fixture
@@ -57,14 +34,9 @@ def reached(fleet: Any, wait_until: WaitUntil) -> Callable[[str], Host]:
     return wait
 
 
-def screen(text: str) -> str:
-    """What a playbook printed, in one line."""
-    return " ".join(text.split())
-
-
 def test_a_roll_whose_controller_died_goes_on_when_asked(
     base_release: str,
-    start: Callable[..., "subprocess.Popen[str]"],
+    start: Callable[..., Begun],
     reached: Callable[[str], Host],
     playbook: Playbook,
     releases: Releases,
@@ -76,24 +48,24 @@ def test_a_roll_whose_controller_died_goes_on_when_asked(
     with under_load():
         roll = start("deploy", "-e", f"release={new}")
         reached("nova2")
-        os.killpg(roll.pid, signal.SIGKILL)
+        roll.signal(signal.SIGKILL)
         assert len(running()) > 1
         refused = playbook("deploy", "-e", f"release={new}")
-        assert refused.returncode != 0
-        assert "nothing was changed" in screen(refused.stdout)
+        assert refused.code != 0
+        assert "nothing was changed" in refused.words
         done = playbook(
             "deploy", "-e", f"release={new}", "-e", "take_over=true", "-e", "force=true"
         )
-        assert done.returncode == 0
+        assert done.code == 0
     [release] = running()
     assert release != base_release
-    assert playbook("rollback", "-e", f"release={base_release}").returncode == 0
+    assert playbook("rollback", "-e", f"release={base_release}").code == 0
     assert running() == {base_release}
 
 
 def test_a_roll_whose_controller_died_goes_back_when_asked(
     base_release: str,
-    start: Callable[..., "subprocess.Popen[str]"],
+    start: Callable[..., Begun],
     reached: Callable[[str], Host],
     playbook: Playbook,
     releases: Releases,
@@ -104,10 +76,10 @@ def test_a_roll_whose_controller_died_goes_back_when_asked(
     with under_load():
         roll = start("deploy", "-e", f"release={releases()}")
         reached("nova2")
-        os.killpg(roll.pid, signal.SIGINT)
-        roll.wait(timeout=60)
+        roll.signal(signal.SIGINT)
+        roll.wait(seconds=60)
         done = playbook("rollback", "-e", "take_over=true")
-        assert done.returncode == 0
+        assert done.code == 0
     assert running() == {base_release}
 
 
@@ -116,20 +88,19 @@ Disturbances = dict[str, Callable[[Host], object]]
 
 @pytest.fixture
 def disturbed(
-    start: Callable[..., "subprocess.Popen[str]"],
+    start: Callable[..., Begun],
     reached: Callable[[str], Host],
     releases: Releases,
     under_load: UnderLoad,
-) -> Callable[[Disturbances], tuple[int, str]]:
-    """Deploy under load, and disturb it when it comes to hosts; return exit code and screen."""
+) -> Callable[[Disturbances], Played]:
+    """Deploy under load, and disturb it when it comes to hosts; return what came of it."""
 
-    def deploy(disturbances: Disturbances) -> tuple[int, str]:
+    def deploy(disturbances: Disturbances) -> Played:
         with under_load():
             roll = start("deploy", "-e", f"release={releases()}")
             for name, disturb in disturbances.items():
                 disturb(reached(name))
-            text, _ = roll.communicate(timeout=1200)
-        return roll.returncode, screen(text)
+            return roll.wait(seconds=1200)
 
     return deploy
 
@@ -137,15 +108,14 @@ def disturbed(
 @pytest.fixture
 def check_arrived(
     base_release: str, running: Running, playbook: Playbook
-) -> Callable[[tuple[int, str]], None]:
+) -> Callable[[Played], None]:
     """Check that a deploy has brought every host to the other release, and take it back."""
 
-    def check(ended: tuple[int, str]) -> None:
-        code, text = ended
-        assert code == 0, text[-5000:]
+    def check(ended: Played) -> None:
+        assert ended.code == 0
         [release] = running()
         assert release != base_release
-        assert playbook("rollback", "-e", f"release={base_release}").returncode == 0
+        assert playbook("rollback", "-e", f"release={base_release}").code == 0
 
     return check
 
@@ -158,29 +128,29 @@ def cut_off(seconds: int) -> Callable[[Host], object]:
 
 def test_a_host_that_is_cut_off_goes_back_when_it_returns(
     base_release: str,
-    disturbed: Callable[[Disturbances], tuple[int, str]],
+    disturbed: Callable[[Disturbances], Played],
     running: Running,
     audit: Callable[[], dict[str, Any]],
 ) -> None:
     """The link of the second host is down for longer than a roll waits for an answer."""
-    code, text = disturbed({"nova2": cut_off(200)})
-    assert code != 0
-    assert "nova2 is back" in text
+    ended = disturbed({"nova2": cut_off(200)})
+    assert ended.code != 0
+    assert "nova2 is back" in ended.words
     assert running() == {base_release}
     assert audit()["result"] == "rolled-back"
 
 
 def test_a_short_cut_is_no_reason_to_go_back(
-    disturbed: Callable[[Disturbances], tuple[int, str]],
-    check_arrived: Callable[[tuple[int, str]], None],
+    disturbed: Callable[[Disturbances], Played],
+    check_arrived: Callable[[Played], None],
 ) -> None:
     """Ten seconds without a link: connections live on, and so does the roll."""
     check_arrived(disturbed({"nova2": cut_off(10)}))
 
 
 def test_a_redis_that_is_killed_meanwhile_ends_no_roll(
-    disturbed: Callable[[Disturbances], tuple[int, str]],
-    check_arrived: Callable[[tuple[int, str]], None],
+    disturbed: Callable[[Disturbances], Played],
+    check_arrived: Callable[[Played], None],
     fleet: Any,
 ) -> None:
     """kill -9, again with each host; systemd brings it back."""
@@ -192,8 +162,8 @@ def test_a_redis_that_is_killed_meanwhile_ends_no_roll(
 
 
 def test_a_worker_that_freezes_meanwhile_loses_nothing(
-    disturbed: Callable[[Disturbances], tuple[int, str]],
-    check_arrived: Callable[[tuple[int, str]], None],
+    disturbed: Callable[[Disturbances], Played],
+    check_arrived: Callable[[Played], None],
 ) -> None:
     """SIGSTOP to a worker that is about to be drained: the watchdog ends it, the roll goes on."""
     freeze = "systemctl kill --kill-who=main -s STOP celery-worker@maintenance"
@@ -219,9 +189,9 @@ def test_a_full_disk_refuses_the_release_before_anything_is_switched(
         left = host.check_output("ls -A /opt/nova/releases").split()
     finally:
         host.check_output("umount -l /opt/nova/releases")
-    assert done.returncode != 0
-    assert "before anything was switched" in screen(done.stdout)
-    assert "No space left on device" in screen(done.stdout)
+    assert done.code != 0
+    assert "before anything was switched" in done.words
+    assert "No space left on device" in done.words
     assert running() == {base_release}
     assert ".installing" not in left
     assert [name for name in left if not host.file(f"/opt/nova/releases/{name}").exists] == []

@@ -4,7 +4,6 @@ Nothing is lost, nothing happens twice, and no request fails. `make test` runs t
 ways in which a release can break are in test_broken.py.
 """
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,18 +21,17 @@ def test_a_release_under_load_arrives_on_every_host_and_goes_back(
     new = releases()
     with under_load():
         done = playbook("deploy", "-e", f"release={new}")
-        assert done.returncode == 0
+        assert done.code == 0
     [release] = running()
     assert release != base_release
     assert (audit()["action"], audit()["result"]) == ("deploy", "ok")
 
     again = playbook("deploy", "-e", f"release={new}")
-    assert again.returncode == 0
-    assert set(re.findall(r"changed=(\d+)", again.stdout)) == {"0"}
+    assert (again.code, again.changed) == (0, {})
 
     with under_load():
         done = playbook("rollback")
-        assert done.returncode == 0
+        assert done.code == 0
     assert running() == {base_release}
 
 
