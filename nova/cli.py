@@ -2,27 +2,103 @@
 
 import os
 import sys
-from typing import Annotated
+from collections import UserDict
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Annotated, Any, cast
 
 import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_group
 
 import nova
-from nova import domain_commands, memory_commands, source_commands
-from nova.analysis import commands as analysis_commands
-from nova.analytics import commands as analytics_commands
-from nova.api import commands as api_commands
 from nova.errors import NovaError, UnavailableError
-from nova.governance import commands as governance_commands
-from nova.ingest import commands as ingest_commands
-from nova.legacy import commands as migration_commands
-from nova.maintenance import commands as maintenance_commands
-from nova.operations import commands as operations_commands
-from nova.operations import release_commands
-from nova.runtime import deadletter_commands, fleet_commands, worker_commands
-from nova.trends import commands as trends_commands
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a command is: the name of a function, or of a group of commands, in a module."""
+
+    module: str
+    name: str
+    example: str = ""
+
+    def load(self, command: str) -> TyperCommand:
+        """Return what is there as the command of this name."""
+        found = getattr(import_module(self.module), self.name)
+        holder = typer.Typer(add_completion=False)
+        if isinstance(found, typer.Typer):
+            holder.add_typer(found, name=command)
+        else:
+            holder.command(command, epilog=f"Example: {self.example}")(found)
+        return cast("TyperCommand", get_group(holder).commands[command])
+
+
+_FLEET, _OPERATIONS = "nova.runtime.fleet_commands", "nova.operations.commands"
+_WORKERS, _DEADLETTER = "nova.runtime.worker_commands", "nova.runtime.deadletter_commands"
+#: Each command, and each group of commands, in the order of the help.
+PLACES = {
+    "status": Place(_FLEET, "status", "nova status --json"),
+    "queues": Place(_FLEET, "queues", "nova queues"),
+    "schedule": Place(_FLEET, "schedule", "nova schedule"),
+    # Short names of `nova worker list` and `nova deadletter replay`.
+    "workers": Place(_WORKERS, "list_workers", "nova workers"),
+    "replay": Place(_DEADLETTER, "replay", "nova replay --all --queue trends --dry-run"),
+    "ingest": Place(
+        "nova.ingest.commands",
+        "ingest",
+        "nova ingest youtube_studio_export.csv --channel 'Ken Jee'",
+    ),
+    "task": Place(_FLEET, "task"),
+    "trigger": Place("nova.trigger_commands", "trigger"),
+    "report": Place("nova.domain_commands", "report"),
+    "override": Place("nova.governance.commands", "override"),
+    "governance": Place("nova.governance.commands", "governance"),
+    "analytics": Place("nova.analytics.commands", "analytics"),
+    "deadletter": Place(_DEADLETTER, "deadletter"),
+    "worker": Place(_WORKERS, "worker"),
+    "fleet": Place(_OPERATIONS, "fleet"),
+    "api-pause": Place(_OPERATIONS, "api_pause"),
+    "audit": Place(_OPERATIONS, "audit", "nova audit --limit 50"),
+    "gate": Place(_OPERATIONS, "gate", "nova gate --release 0.2.0-1a2b3c4d --worker trends@nova1"),
+    "release": Place("nova.operations.release_commands", "release"),
+    "migration": Place("nova.legacy.commands", "migration"),
+    "sources": Place("nova.source_commands", "sources"),
+    "memory": Place("nova.memory_commands", "memory"),
+    "token": Place("nova.api.commands", "token"),
+    "api": Place("nova.api.commands", "api", "nova api"),
+}
+
+
+class Lazily(UserDict[str, Any]):
+    """Commands by name; a place becomes its command when that is asked for."""
+
+    def __getitem__(self, name: str) -> TyperCommand:
+        """Return a command.
+
+        Raises:
+            KeyError: there is none of that name.
+        """
+        if isinstance(self.data[name], Place):
+            self.data[name] = self.data[name].load(name)
+        return cast("TyperCommand", self.data[name])
+
+
+class Commands(TyperGroup):
+    """Loads a command when it is asked for: to load all takes longer than most of them run."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = Lazily({**self.commands, **PLACES})
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands, and load none."""
+        return list(self.commands)
+
 
 app = typer.Typer(
     name="nova",
+    cls=Commands,
     help="Run and look after Nova: scheduled content-channel jobs on Celery and Redis.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -63,49 +139,6 @@ def flower(context: typer.Context) -> None:
     from nova.flower import run
 
     run(context.args)
-
-
-app.command(epilog="Example: nova status --json")(fleet_commands.status)
-app.command(epilog="Example: nova queues")(fleet_commands.queues)
-app.command(epilog="Example: nova schedule")(fleet_commands.schedule)
-# Short names of `nova worker list` and `nova deadletter replay`.
-app.command("workers", epilog="Example: nova workers")(worker_commands.list_workers)
-app.command("replay", epilog="Example: nova replay --all --queue trends --dry-run")(
-    deadletter_commands.replay
-)
-app.command(epilog=ingest_commands.EPILOG)(ingest_commands.ingest)
-add_trigger = domain_commands.trigger.command
-add_trigger("governance", epilog=governance_commands.TRIGGER_EPILOG)(
-    governance_commands.trigger_governance
-)
-add_trigger("maintenance", epilog=maintenance_commands.TRIGGER_EPILOG)(
-    maintenance_commands.trigger_maintenance
-)
-add_trigger("analytics", epilog=analytics_commands.TRIGGER_EPILOG)(
-    analytics_commands.trigger_analytics
-)
-add_trigger("analysis", epilog=analysis_commands.TRIGGER_EPILOG)(analysis_commands.trigger_analysis)
-add_trigger("trends", epilog=trends_commands.TRIGGER_EPILOG)(trends_commands.trigger_trends)
-app.add_typer(fleet_commands.task)
-app.add_typer(domain_commands.trigger)
-app.add_typer(domain_commands.report)
-app.add_typer(governance_commands.override)
-app.add_typer(governance_commands.governance)
-app.add_typer(analytics_commands.analytics)
-app.add_typer(deadletter_commands.deadletter)
-app.add_typer(worker_commands.worker)
-app.add_typer(operations_commands.fleet)
-app.add_typer(operations_commands.api_pause)
-app.command(epilog="Example: nova audit --limit 50")(operations_commands.audit)
-app.command(epilog="Example: nova gate --release 0.2.0-1a2b3c4d --worker trends@nova1")(
-    operations_commands.gate
-)
-app.add_typer(release_commands.release)
-app.add_typer(migration_commands.migration)
-app.add_typer(source_commands.sources)
-app.add_typer(memory_commands.memory)
-app.add_typer(api_commands.token)
-app.command(epilog="Example: nova api")(api_commands.api)
 
 
 def main() -> None:

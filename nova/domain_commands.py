@@ -18,7 +18,6 @@ from nova.store import open_redis, redis_errors
 from nova.terminal import JsonOption, console, new_list, print_json
 
 report = typer.Typer(name="report", help="Read the reports of runs.", no_args_is_help=True)
-trigger = typer.Typer(name="trigger", help="Run a scheduled task now.", no_args_is_help=True)
 
 
 def _known_domain(name: str | None) -> str | None:
@@ -140,11 +139,6 @@ def facts_table(found: BaseReport) -> Table:
         count = "" if omission.count is None else f"{omission.count:,} "
         table.add_row("left out", escape(f"{count}{omission.what}: {omission.reason}"))
     return table
-
-
-@trigger.callback()
-def _trigger_group() -> None:
-    """Keep each domain a command of its own: Typer would merge a lone one into its group."""
 
 
 def run_now(

@@ -1,6 +1,8 @@
 """What the commands share: how they talk to people and to programs."""
 
+import re
 import sys
+from datetime import timedelta
 from typing import Annotated
 
 import orjson
@@ -11,6 +13,20 @@ from rich.table import Table
 console = Console()
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read `90s`, `15m`, `12h` or `30d`.
+
+    Raises:
+        typer.BadParameter: it is none of these.
+    """
+    match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
+    if match is None:
+        raise typer.BadParameter("must be a number and a unit, such as 90s, 15m, 12h or 30d")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 def print_json(value: object) -> None:

@@ -1,6 +1,5 @@
 """The commands `nova api` and `nova token`."""
 
-import re
 from datetime import timedelta
 from typing import Annotated
 
@@ -11,23 +10,9 @@ from nova.api.security import Role, TokenIssuer
 from nova.api.tokens import TokenRecord, list_tokens, record_token, revoke_token
 from nova.settings import get_settings, present_user
 from nova.store import open_redis
-from nova.terminal import JsonOption, console, new_list, print_json
+from nova.terminal import JsonOption, console, new_list, parse_duration, print_json
 
 token = typer.Typer(name="token", help="Tokens for the API.", no_args_is_help=True)
-
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
-def parse_duration(text: str) -> timedelta:
-    """Read `90s`, `15m`, `12h` or `30d`.
-
-    Raises:
-        typer.BadParameter: it is none of these.
-    """
-    match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
-    if match is None:
-        raise typer.BadParameter("must be a number and a unit, such as 90s, 15m, 12h or 30d")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 @token.command(epilog="Example: nova token create --role admin --ttl 8h --subject ann")

@@ -25,8 +25,6 @@ from nova.settings import get_settings
 from nova.store import connect
 from nova.terminal import JsonOption, console, print_json
 
-EPILOG = "Example: nova ingest youtube_studio_export.csv --channel 'Ken Jee'"
-
 
 def ingest(
     file: Annotated[

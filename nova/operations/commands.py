@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from nova.api.commands import parse_duration
 from nova.operations import audit as audit_log
 from nova.operations import lock as fleet_lock
 from nova.operations.audit import AuditEntry, Outcome
@@ -17,7 +16,7 @@ from nova.operations.lock import FleetLock
 from nova.operations.pause import ApiPause, pause_api, read_pause, resume_api
 from nova.settings import get_settings, present_user
 from nova.store import open_redis, redis_errors
-from nova.terminal import JsonOption, console, new_list, print_json
+from nova.terminal import JsonOption, console, new_list, parse_duration, print_json
 
 fleet = typer.Typer(
     name="fleet",

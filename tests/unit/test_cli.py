@@ -1,6 +1,7 @@
 """The nova command: output for people and programs, and errors in one line."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -50,6 +51,18 @@ def test_the_help_of_every_command_says_what_it_does_and_has_an_example(words: s
 def test_the_commands_that_the_guide_of_operators_names_are_there() -> None:
     named = "status queues workers schedule task trigger report ingest token memory replay"
     assert set(named.split()) <= get_command(cli.app).commands.keys()  # type: ignore[attr-defined]
+
+
+def test_a_command_loads_no_domain_that_it_has_no_use_for() -> None:
+    """Playbooks run many commands; to load everything each time takes twice as long."""
+    program = (
+        "import sys; from nova.cli import Lazily, PLACES; Lazily(PLACES)['fleet'];"
+        " print([name for name in ('celery', 'fastapi', 'httpx', 'numpy') if name in sys.modules])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "[]"
 
 
 def test_a_short_name_is_the_same_command(monkeypatch: pytest.MonkeyPatch) -> None:

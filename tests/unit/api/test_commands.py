@@ -1,13 +1,10 @@
 """`nova token create`, without Redis."""
 
-from datetime import timedelta
-
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from nova import settings
-from nova.api.commands import parse_duration, token
+from nova.api.commands import token
 from nova.errors import InputError, UnavailableError
 from tests.conftest import JWT_SECRET
 from tests.unit.api.conftest import NO_REDIS
@@ -35,16 +32,3 @@ def test_a_lifetime_out_of_bounds_is_an_error_for_people() -> None:
 @pytest.mark.parametrize("arguments", [[], ["--role", "boss"], ["--role", "admin", "--ttl", "1"]])
 def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
     assert CliRunner().invoke(token, ["create", *arguments]).exit_code == 2
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("15m", 900), ("12h", 43200), ("30d", 2592000)]
-)
-def test_durations(text: str, seconds: int) -> None:
-    assert parse_duration(text) == timedelta(seconds=seconds)
-
-
-@pytest.mark.parametrize("text", ["", "h", "1", "-1h", "1w", "1.5h", "1h ", "9999999999s"])
-def test_text_that_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(typer.BadParameter, match="90s"):
-        parse_duration(text)
