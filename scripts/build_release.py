@@ -275,25 +275,31 @@ def _build_archive(target: Target, release: str, archive: Path, root: Path) -> N
 
 
 def _download(lines: list[str], target: Target, cache: Path, destination: Path) -> None:
-    """Fetch the wheels of requirement lines with pip, and copy exactly these from the cache.
+    """Copy the wheels of requirement lines from the cache; what it lacks is fetched with pip first.
 
-    pip's own configuration of this machine says which index is asked. Wheels of earlier builds
-    are not fetched again.
+    pip's own configuration of this machine says which index is asked.
     """
     cache.mkdir(parents=True, exist_ok=True)
     destination.mkdir(parents=True, exist_ok=True)
-    requirements = destination.parent / f"{destination.name}.txt"
-    requirements.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    command = [
-        *("download", "--no-deps", "--require-hashes", "--only-binary=:all:"),
-        *("--implementation", "cp", "--python-version", target.python),
-        *(f"--platform={name}" for name in target.platforms),
-    ]
-    # First into the cache; the second call finds all of it there and asks no index.
-    _pip(*command, "--find-links", str(cache), "--dest", str(cache), "-r", str(requirements))
-    offline = ("--no-index", "--find-links", str(cache))
-    _pip(*command, *offline, "--dest", str(destination), "-r", str(requirements))
-    requirements.unlink()
+    if None in _cached(lines, cache):
+        requirements = destination.parent / f"{destination.name}.txt"
+        requirements.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        _pip(
+            *("download", "--no-deps", "--require-hashes", "--only-binary=:all:"),
+            *("--implementation", "cp", "--python-version", target.python),
+            *(f"--platform={name}" for name in target.platforms),
+            *("--dest", str(cache), "-r", str(requirements)),
+        )
+        requirements.unlink()
+    for wheel in filter(None, _cached(lines, cache)):
+        shutil.copy(wheel, destination)
+
+
+def _cached(lines: list[str], cache: Path) -> list[Path | None]:
+    """Return the wheel of each requirement line, or nothing where none there has a hash of it."""
+    wheels = {_sha256(wheel): wheel for wheel in cache.glob("*.whl")}
+    hashes = (line.split(" --hash=sha256:")[1:] for line in lines)
+    return [next((wheels[h] for h in of_line if h in wheels), None) for of_line in hashes]
 
 
 def _build_wheel(wheels: Path, root: Path) -> str:

@@ -160,6 +160,28 @@ def test_wheels_with_the_locked_hash_are_taken(index: Path, tmp_path: Path) -> N
     assert [path.name for path in (tmp_path / "wheels").iterdir()] == ["thing-1-py3-none-any.whl"]
 
 
+def test_wheels_that_were_fetched_before_need_no_index(index: Path, tmp_path: Path) -> None:
+    """A release whose dependencies are those of the last one is built in seconds, and offline."""
+    [wheel] = index.iterdir()
+    lines = [f"thing==1 --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}"]
+    build_release._download(lines, TRIXIE, tmp_path / "cache", tmp_path / "wheels")
+    wheel.unlink()
+    build_release._download(lines, TRIXIE, tmp_path / "cache", tmp_path / "again")
+    assert [path.name for path in (tmp_path / "again").iterdir()] == [wheel.name]
+
+
+def test_a_damaged_wheel_in_the_cache_is_fetched_anew(index: Path, tmp_path: Path) -> None:
+    [wheel] = index.iterdir()
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    lines = [f"thing==1 --hash=sha256:{digest}"]
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (cache / wheel.name).write_bytes(b"half a whe")
+    build_release._download(lines, TRIXIE, cache, tmp_path / "wheels")
+    found = (tmp_path / "wheels" / wheel.name).read_bytes()
+    assert hashlib.sha256(found).hexdigest() == digest
+
+
 def test_a_wheel_with_another_hash_is_refused(index: Path, tmp_path: Path) -> None:
     """A package that was changed after it was locked is not installed anywhere."""
     lines = [f"thing==1 --hash=sha256:{'0' * 64}"]
