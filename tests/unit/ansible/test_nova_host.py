@@ -140,6 +140,21 @@ def test_back_brings_everything_that_was_saved(host: Host) -> None:
     assert host.asked.index(f"stop {WORKER}") < host.asked.index(f"start --no-block {BEAT}")
 
 
+def test_back_brings_the_units_that_the_target_wants(host: Host) -> None:
+    """At once: what fails half-way leaves a host without its settings until it is tried again."""
+    host.install("1.0-a")
+    host.install("2.0-b")
+    host.run("switch", "1.0-a")
+    wants = host.root / "etc/systemd/system/nova.target.wants"
+    wants.mkdir()
+    (wants / BEAT).symlink_to(f"../{BEAT}")
+    host.run("save")
+    host.run("switch", "2.0-b")
+    (wants / WORKER).symlink_to("../celery-worker@.service")
+    assert host.run("back")[-1] == "went back to 1.0-a"
+    assert [path.name for path in wants.iterdir()] == [BEAT]
+
+
 def test_what_an_unfinished_roll_saved_is_kept(host: Host) -> None:
     """A second attempt goes back to what ran before the first, not to what that left."""
     host.install("1.0-a")

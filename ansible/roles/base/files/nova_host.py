@@ -374,6 +374,8 @@ def own_paths() -> list[Path]:
     found = [CONFIGURATION, PROGRAMS / "nova", PROGRAMS / "celery"]
     for pattern in ("*", "*.wants/*"):
         found += [path for path in UNIT_FILES.glob(pattern) if OWN_UNIT_NAME.match(path.name)]
+    # A folder, such as nova.target.wants, stands for all that is in it.
+    found = [path for path in found if path.parent not in found]
     return sorted(path for path in found if path.exists() or path.is_symlink())
 
 
