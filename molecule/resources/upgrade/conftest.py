@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from testinfra.host import Host
 
 from scripts.lab.load import RequestLoad, TaskLoad, effects
 from scripts.lab.plays import Begun, Played, try_to_play
@@ -17,6 +18,8 @@ from scripts.lab.variants import BROKEN, EFFECTS_KEY, Patch, make
 Playbook = Callable[..., Played]
 #: Seconds for the gate: hosts of the lab share two cores with all others, and break on purpose.
 GATE = ("-e", "rollout_gate_seconds=60")
+#: There while a host has been touched by a roll that has not ended.
+PENDING = "/opt/nova/before/pending"
 #: Numbered tasks a second, at most.
 TASK_RATE = 10
 
@@ -38,6 +41,18 @@ def start() -> Iterator[Callable[..., Begun]]:
             return begun
 
         yield begin
+
+
+@pytest.fixture
+def reached(fleet: Any, wait_until: Callable[..., None]) -> Callable[[str], Host]:
+    """Wait until a roll has come to a host; return the host."""
+
+    def wait(name: str) -> Host:
+        host = fleet.hosts("nova")[name]
+        wait_until(lambda: host.file(PENDING).exists, f"the roll has come to {name}", seconds=300)
+        return host
+
+    return wait
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +95,17 @@ def base_release(
     assert done.code == 0
     [release] = running()
     return release
+
+
+@pytest.fixture(autouse=True)
+def _from_the_base_release(
+    base_release: str, playbook: Playbook, running: Callable[[], set[str]], fleet: Any
+) -> None:
+    """A test that fails in the middle of a roll leaves nothing to the next one."""
+    hosts = fleet.hosts("nova").values()
+    if running() != {base_release} or any(host.file(PENDING).exists for host in hosts):
+        done = playbook("rollback", "-e", f"release={base_release}", "-e", "take_over=true")
+        assert done.code == 0
 
 
 @pytest.fixture
@@ -134,7 +160,7 @@ def check_broken(
         assert running() == {base_release}
         for host in fleet.hosts("nova").values():
             host.check_output("nova-host await --seconds 60")
-            assert not host.file("/opt/nova/before/pending").exists
+            assert not host.file(PENDING).exists
 
         if "broken on purpose" in BROKEN[what].new:
             assert "broken on purpose" in done.words

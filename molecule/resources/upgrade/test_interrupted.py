@@ -17,21 +17,6 @@ Playbook = Callable[..., Any]
 Releases = Callable[..., Path]
 Running = Callable[[], set[str]]
 UnderLoad = Callable[[], Any]
-WaitUntil = Callable[..., None]
-#: There while a host has been touched by a roll that has not ended.
-PENDING = "/opt/nova/before/pending"
-
-
-@pytest.fixture
-def reached(fleet: Any, wait_until: WaitUntil) -> Callable[[str], Host]:
-    """Wait until a roll has come to a host; return the host."""
-
-    def wait(name: str) -> Host:
-        host = fleet.hosts("nova")[name]
-        wait_until(lambda: host.file(PENDING).exists, f"the roll has come to {name}", seconds=300)
-        return host
-
-    return wait
 
 
 def test_a_roll_whose_controller_died_goes_on_when_asked(
