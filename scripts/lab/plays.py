@@ -47,12 +47,17 @@ def command(name: str, *options: str) -> list[str]:
     return ["ansible-playbook", str(PLAYBOOKS / f"{name}.yml"), *options]
 
 
-def try_to_play(name: str, *options: str) -> Played:
-    """Run a playbook, which may fail; the report of a test that fails shows what it printed."""
-    done = subprocess.run(command(name, *options), capture_output=True, text=True, check=False)
-    text = _COLOUR.sub("", done.stdout + done.stderr)
+def _played(code: int, output: str) -> Played:
+    """Show what a playbook printed in the report of a test that fails, and return it."""
+    text = _COLOUR.sub("", output)
     print(text)
-    return Played(done.returncode, text)
+    return Played(code, text)
+
+
+def try_to_play(name: str, *options: str) -> Played:
+    """Run a playbook, which may fail."""
+    done = subprocess.run(command(name, *options), capture_output=True, text=True, check=False)
+    return _played(done.returncode, done.stdout + done.stderr)
 
 
 class Begun:
@@ -81,9 +86,7 @@ class Begun:
         """
         code = self._process.wait(seconds)
         self._output.seek(0)
-        text = _COLOUR.sub("", self._output.read())
-        print(text)
-        return Played(code, text)
+        return _played(code, self._output.read())
 
     def end(self) -> None:
         """Kill it if it runs."""

@@ -93,7 +93,7 @@ def test_a_host_that_is_drained_takes_nothing_until_it_is_resumed(
         assert playbook("drain", "--limit", "nova2").code == 0
         assert states() == {"drained"}
         again = playbook("drain", "--limit", "nova2")
-        assert again.changed == {}
+        assert (again.code, again.changed) == (0, {})
         assert playbook("resume", "--limit", "nova2").code == 0
     assert states() == {"working"}
     refused = playbook("drain")
@@ -128,7 +128,7 @@ def test_a_host_leaves_the_fleet_is_cleaned_and_comes_back(
     assert done.code == 0
     host.check_output("nova-host await --seconds 60")
     again = playbook("site", "-e", f"release={release}")
-    assert again.changed == {}
+    assert (again.code, again.changed) == (0, {})
 
 
 def test_scale_in_refuses_what_would_leave_a_part_without_a_host(
@@ -157,6 +157,8 @@ def test_status_shows_every_host_on_one_screen(
     )
     answer = json.loads(found.stdout)
     assert {"nova1", "nova2", "nova3"} <= set(answer["hosts"])
+    # Containers have this machine's clock: what is left would be the time of the question.
+    assert {host["clock_offset"] for host in answer["hosts"].values()} == {0}
 
 
 @pytest.mark.parametrize("unit", ["celery-worker@trends", "celery-beat"])
