@@ -61,7 +61,7 @@ check: venv  ## Lint, types, unit and contract tests: seconds
 
 .PHONY: integration
 integration: venv  ## Tests on a real Redis with real processes
-	@$(BIN)/pytest --quiet -n 2 --dist loadfile tests/protocol tests/integration
+	@$(BIN)/pytest --quiet -n 3 --dist loadfile tests/protocol tests/integration
 
 .PHONY: guide
 guide: venv  ## Every command of docs/guide.md, typed on a machine of its own
