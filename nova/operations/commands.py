@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from nova.errors import ConflictError
 from nova.operations import audit as audit_log
 from nova.operations import lock as fleet_lock
 from nova.operations.audit import AuditEntry, Outcome
@@ -36,6 +37,9 @@ TtlOption = Annotated[
 TokenArgument = Annotated[
     int, typer.Argument(metavar="TOKEN", help="The token that `nova fleet lock` has printed.")
 ]
+#: What `nova fleet renew` ends with when another has taken the lock; `nova-host` does, too.
+LOCK_LOST_EXIT_CODE = 3
+
 ByOption = Annotated[
     str | None, typer.Option(help="Who does it; this user if not given.", show_default=False)
 ]
@@ -50,19 +54,29 @@ def _clock(moment: datetime) -> str:
 
 @fleet.command(epilog="Example: nova fleet lock --owner ann@controller --reason 'deploy 0.2.0'")
 def lock(
+    *,
     owner: Annotated[str, typer.Option(help="Who takes it; stands in refusals and the audit.")],
     reason: Annotated[str, typer.Option(help="What it is for.")],
     ttl: TtlOption = fleet_lock.TTL_SECONDS,
     take_over: Annotated[
         bool, typer.Option("--take-over", help="Take it from whoever holds it; is audited.")
     ] = False,
+    above: Annotated[
+        int, typer.Option(min=0, help="The highest token that any host has seen; this is higher.")
+    ] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Take the lock of the fleet, or say who holds it and fail."""
     settings = get_settings()
     with open_redis(settings) as client:
         taken = fleet_lock.take_lock(
-            client, settings, owner=owner, reason=reason, ttl_seconds=ttl, take_over=take_over
+            client,
+            settings,
+            owner=owner,
+            reason=reason,
+            ttl_seconds=ttl,
+            take_over=take_over,
+            above=above,
         )
     _report_lock(taken, as_json)
 
@@ -71,9 +85,13 @@ def lock(
 def renew(
     token: TokenArgument, ttl: TtlOption = fleet_lock.TTL_SECONDS, as_json: JsonOption = False
 ) -> None:
-    """Let the lock live longer; fails if it is not this token's any more, and says whose it is."""
+    """Let the lock live longer; exit code 3 if it is not this token's any more, and whose it is."""
     with open_redis(get_settings()) as client:
-        renewed = fleet_lock.renew_lock(client, token, ttl)
+        try:
+            renewed = fleet_lock.renew_lock(client, token, ttl)
+        except ConflictError as error:
+            typer.echo(f"nova: {error}", err=True)
+            raise typer.Exit(LOCK_LOST_EXIT_CODE) from None
     _report_lock(renewed, as_json)
 
 

@@ -132,6 +132,12 @@ class WorkerPart:
             if more > 0 and self.beat is not None and self.beat.state == "working":
                 check.set(True, f"received {more} since the gate began")
 
+    def see_drained(self) -> None:
+        """Let a worker pass that an operator has drained: it takes nothing until it is resumed."""
+        if self.heartbeat.passed:
+            for check in self.checks:
+                check.set(True, "drained on purpose, takes nothing until it is resumed")
+
     def see_answer(self, answer: Answer) -> None:
         """Note the answer to a health check, if it is this worker's."""
         if answer.worker != self.name:
@@ -213,8 +219,12 @@ class ReleaseGate:
     def _look_at_workers(self) -> None:
         everybody = read_workers(self._client)
         beats = {beat.name: beat for beat in everybody}
+        # What it says of itself does not count: each starts as drained, until Redis has told it.
+        drained = cast(set[bytes], self._client.smembers(Keys.DRAINED))
         for worker in self._workers:
             worker.see_heartbeat(beats.get(worker.name))
+            if worker.name.encode() in drained:
+                worker.see_drained()
             worker.see_received(read_received(self._client, worker.name))
         for answer in self._probes.collect():
             for worker in self._workers:

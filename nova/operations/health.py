@@ -67,7 +67,12 @@ def judge(fleet: Fleet, expected: Expected) -> list[Finding]:
         if name not in online:
             findings.append(Finding(part=f"worker {name}", detail="it is not online"))
         elif online[name].state != "working":
-            findings.append(Finding(part=f"worker {name}", detail=f"it is {online[name].state}"))
+            # Who drains a host does so on purpose; whether its queues have another is asked below.
+            is_drained = online[name].state in ("draining", "drained")
+            detail = f"it is {online[name].state}"
+            findings.append(
+                Finding(part=f"worker {name}", detail=detail, is_refused=not is_drained)
+            )
     for queue in QUEUES:
         if not any(
             queue in worker.queues and worker.state == "working" for worker in fleet.workers

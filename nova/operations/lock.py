@@ -40,8 +40,13 @@ def take_lock(
     reason: str,
     ttl_seconds: int = TTL_SECONDS,
     take_over: bool = False,
+    above: int = 0,
 ) -> FleetLock:
     """Take the lock; with `take_over` from whoever holds it, which the audit tells.
+
+    Its token is higher than `above`, the highest that any host has seen: a Redis that was restored
+    or began anew would else give tokens that hosts refuse. A lock that had expired is in the audit,
+    as an operation that was interrupted.
 
     Raises:
         ConflictError: another holds it.
@@ -60,22 +65,32 @@ def take_lock(
             REMEMBER_SECONDS,
             "take-over" if take_over else "",
             ENTRIES_KEPT,
+            above,
         ],
     )
     lock = cast(FleetLock, _parse(fields))
     if not taken:
         raise ConflictError(_held(lock, _now(client)))
-    former = _parse(before[0])
+    former, was_taken_over = _parse(before[0]), before[1]
     if former is not None:
-        _tell_take_over(words, former, lock)
+        tell_journal(_end_of(former, lock, words, was_taken_over=bool(was_taken_over)))
     return lock
 
 
-def _tell_take_over(note: AuditNote, former: FleetLock, lock: FleetLock) -> None:
-    """Write to the journal what the script has written to the audit."""
-    detail = f"it was held for: {former.reason}; now for: {lock.reason}"
-    told = {"from_": former.owner, "to": lock.owner, "detail": detail}
-    tell_journal(note.model_copy(update=told))
+def _end_of(
+    former: FleetLock, lock: FleetLock, words: AuditNote, *, was_taken_over: bool
+) -> AuditNote:
+    """Return what the script has written to the audit about the lock that was there before."""
+    if was_taken_over:
+        detail = f"it was held for: {former.reason}; now for: {lock.reason}"
+        told = {"from_": former.owner, "to": lock.owner, "detail": detail}
+        return words.model_copy(update=told)
+    return AuditNote(
+        by=former.owner,
+        action=former.reason,
+        result="interrupted",
+        detail=f"its lock expired, and {lock.owner} took it",
+    )
 
 
 def renew_lock(client: redis.Redis, token: int, ttl_seconds: int = TTL_SECONDS) -> FleetLock:

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -14,6 +14,9 @@ from nova.operations.releases import Release, ReleaseState
 from nova.settings import get_settings, present_user
 from nova.store import open_redis
 from nova.terminal import JsonOption, console, new_list, print_json
+
+if TYPE_CHECKING:
+    from nova.operations.skew import Manifest
 
 release = typer.Typer(
     name="release",
@@ -115,21 +118,32 @@ def manifest(
     ] = False,
 ) -> None:
     """Print what this release has in common with others: tasks, schedule, formats of data."""
+    print_json(_own_manifest().model_dump(mode="json"))
+
+
+def _own_manifest() -> "Manifest":
     from nova.celery_app import app
     from nova.operations.skew import make_manifest
 
-    print_json(make_manifest(app).model_dump(mode="json"))
+    return make_manifest(app)
 
 
 @release.command(epilog="Example: nova release compare old.json new.json")
-def compare(old: ManifestArgument, new: ManifestArgument, as_json: JsonOption = False) -> None:
+def compare(
+    old: ManifestArgument,
+    new: Annotated[
+        str, typer.Argument(metavar="FILE", help="The other one; this release if left out.")
+    ] = "",
+    as_json: JsonOption = False,
+) -> None:
     """Compare two manifests; fail if the releases cannot run side by side, with a line for each."""
     from nova.operations import skew
 
     if (old, new) == ("-", "-"):
         raise InputError("only one of the two manifests can come from standard input")
-    manifests = [skew.parse_manifest(_read(name), name) for name in (old, new)]
-    changes = skew.compare(*manifests)
+    before = skew.parse_manifest(_read(old), old)
+    after = skew.parse_manifest(_read(new), new) if new else _own_manifest()
+    changes = skew.compare(before, after)
     is_compatible = all(change.is_compatible for change in changes)
     if as_json:
         lines = [change.model_dump(mode="json") for change in changes]

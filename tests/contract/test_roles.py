@@ -8,6 +8,7 @@ import pytest
 import yaml
 from jinja2 import Environment
 
+from nova.operations.commands import LOCK_LOST_EXIT_CODE
 from nova.queues import QUEUES
 from nova.settings import PLACEHOLDER_WORDS, Settings
 
@@ -119,6 +120,14 @@ def test_the_environment_file_holds_only_settings() -> None:
     names = {line.partition("=")[0] for line in rendered.splitlines() if not line.startswith("#")}
     assert "REDIS_URL" in names
     assert names <= {field.alias for field in Settings.model_fields.values()}
+
+
+def test_a_roll_knows_a_lost_lock_by_its_exit_code() -> None:
+    """The role, `nova fleet renew` and `nova-host` mean the same by it."""
+    code = load(ANSIBLE / "roles" / "rollout" / "vars" / "main.yml")["__rollout_lock_lost"]
+    program = (ANSIBLE / "roles" / "base" / "files" / "nova_host.py").read_text(encoding="utf-8")
+    assert code == LOCK_LOST_EXIT_CODE
+    assert f"\nLOCK_LOST_EXIT_CODE = {code}\n" in program
 
 
 def test_sample_secrets_are_known_to_the_role() -> None:

@@ -38,9 +38,7 @@ def test_a_roll_whose_controller_died_goes_on_when_asked(
         refused = playbook("deploy", "-e", f"release={new}")
         assert refused.code != 0
         assert "nothing was changed" in refused.words
-        done = playbook(
-            "deploy", "-e", f"release={new}", "-e", "take_over=true", "-e", "force=true"
-        )
+        done = playbook("deploy", "-e", f"release={new}", "-e", "take_over=true")
         assert done.code == 0
     [release] = running()
     assert release != base_release

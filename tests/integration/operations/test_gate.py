@@ -124,16 +124,25 @@ def test_a_worker_that_froze_fails_and_its_queues_are_left_clean(fleet: Fleet) -
     assert Gate(fleet, "--worker", other.node).failed() == []
 
 
-def test_a_worker_that_is_drained_or_draining_fails_and_says_so(fleet: Fleet) -> None:
+def test_a_worker_that_an_operator_drained_passes_and_takes_nothing(fleet: Fleet) -> None:
+    """A roll leaves a drained host drained; it is no reason to take the release back."""
     worker = fleet.start("worker", concurrency=1)
     fleet.publish([1], LONG)
     fleet.wait_started([1])
     fleet.client.sadd(Keys.DRAINED, worker.node)
     wait_until(lambda: "drained: takes no more" in worker.output(), fleet.explain)
-    gate = Gate(fleet, "--worker", worker.node, timeout=4)
-    assert gate.failed() == ["direct queue", f"queue {QUEUE}"]
-    assert all("the worker is draining" in line for line in gate.errors)
+    gate = Gate(fleet, "--worker", worker.node, timeout=20)
+    assert gate.failed() == []
+    assert "drained on purpose" in gate.check(f"queue {QUEUE}")["detail"]
     assert not fleet.client.llen(f"{worker.node}.dq2")
+
+
+def test_a_drained_worker_of_another_release_fails(fleet: Fleet) -> None:
+    worker = fleet.start("worker", concurrency=1)
+    fleet.client.sadd(Keys.DRAINED, worker.node)
+    wait_until(lambda: "drained: takes no more" in worker.output(), fleet.explain)
+    gate = Gate(fleet, "--worker", worker.node, timeout=4, release="9.9-other")
+    assert "heartbeat" in gate.failed()
 
 
 def test_a_busy_queue_is_proof_by_itself(fleet: Fleet) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import pytest
 import redis
+from typer.testing import CliRunner
 
+from nova.cli import app
 from nova.errors import ConflictError, InputError, NovaError
 from nova.operations import commands
 from nova.operations.audit import read_audit
@@ -83,7 +85,9 @@ def test_it_expires_by_itself_and_the_next_gets_a_higher_token(
     with pytest.raises(ConflictError, match="bob has it"):
         free_lock(client, first.token)
     assert read_lock(client) == second
-    assert read_audit(client, 5) == [], "taking what has expired is no take-over"
+    [entry] = read_audit(client, 5)
+    assert (entry.by, entry.action, entry.result) == ("ann", "work of ann", "interrupted")
+    assert entry.detail == "its lock expired, and bob took it"
 
 
 def test_one_that_has_expired_is_renewed_if_nobody_took_it(
@@ -124,6 +128,13 @@ def test_a_take_over_stands_in_the_audit(client: redis.Redis, settings: Settings
     assert "ann is ill" in entry.detail
 
 
+def test_a_token_is_above_what_hosts_have_seen(client: redis.Redis, settings: Settings) -> None:
+    """Redis has lost its data, and hosts refuse whoever comes with a lower token than the last."""
+    assert take_lock(client, settings, owner="ann", reason="work", above=41).token == 42
+    again = take_lock(client, settings, owner="bob", reason="work", take_over=True, above=7)
+    assert again.token == 43
+
+
 def test_a_clock_that_was_set_back_does_not_keep_a_lock(
     client: redis.Redis, settings: Settings
 ) -> None:
@@ -151,6 +162,19 @@ def test_owner_and_reason_are_a_line_each(
 ) -> None:
     with pytest.raises(InputError):
         take_lock(client, settings, owner=owner, reason=reason)
+
+
+def test_a_lost_lock_has_an_exit_code_of_its_own(
+    client: redis.Redis, settings: Settings, command_line: Callable[..., Invoke]
+) -> None:
+    """A playbook must tell it from any other failure: it may then not even take anything back."""
+    command_line(commands)
+    lock = take(client, settings)
+    take_lock(client, settings, owner="bob", reason="ann is ill", take_over=True)
+    result = CliRunner().invoke(app, ["fleet", "renew", str(lock.token)])
+    assert result.exit_code == commands.LOCK_LOST_EXIT_CODE
+    assert "bob took it" in result.stderr
+    assert "change nothing" in result.stderr
 
 
 def test_the_commands(client: redis.Redis, command_line: Callable[..., Invoke]) -> None:

@@ -5,11 +5,14 @@ What systemd makes of it is proven on the lab's hosts.
 """
 
 import importlib.util
+import threading
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+from nova.operations.commands import LOCK_LOST_EXIT_CODE
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = ROOT / "ansible" / "roles" / "base" / "files" / "nova_host.py"
@@ -113,6 +116,48 @@ def test_an_installation_that_was_interrupted_is_refused(host: Host) -> None:
     (host.root / "opt/nova/releases/1.0-a/nova-release").unlink()
     with pytest.raises(host.program.HostError, match="is not installed"):
         host.run("switch", "1.0-a")
+
+
+# --- One run at a time
+
+
+def test_a_run_whose_lock_was_taken_over_changes_nothing_where_the_other_has_been(
+    host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By hand, without a token, everything is allowed."""
+    host.install("1.0")
+    host.install("2.0")
+
+    def switch(token: str, release: str) -> int:
+        monkeypatch.setenv("NOVA_LOCK_TOKEN", token)
+        monkeypatch.setattr("sys.argv", ["nova-host", "switch", release])
+        return int(host.program.main())
+
+    assert switch("7", "1.0") == 0
+    assert switch("8", "1.0") == 0
+    assert switch("7", "2.0") == host.program.LOCK_LOST_EXIT_CODE == LOCK_LOST_EXIT_CODE
+    assert "token 8" in capsys.readouterr().err
+    assert host.program.current_release() == "1.0"
+    assert host.program.last_token() == 8
+    assert switch("", "2.0") == 0
+
+
+def test_two_runs_do_not_change_a_host_at_once(host: Host) -> None:
+    """The second waits until the first is through, and is judged then."""
+    (host.root / "opt/nova").mkdir(parents=True, exist_ok=True)
+    entered = threading.Event()
+
+    def come(token: int) -> None:
+        with host.program.one_at_a_time(token):
+            entered.set()
+
+    with host.program.one_at_a_time(7):
+        second = threading.Thread(target=come, args=(8,))
+        second.start()
+        assert not entered.wait(0.2)
+    second.join(10)
+    assert entered.is_set()
+    assert host.program.last_token() == 8
 
 
 # --- The way back

@@ -14,11 +14,14 @@
 
 `drain`, `switch`, `refresh`, `save`, `back` and `settle` print a line for each thing they changed,
 and nothing when there was nothing to change; with --check they only say what they would do. Each
-may be interrupted, and run again. Only the standard library is used: a host has nothing else when
-it is surveyed for the first time.
+may be interrupted, and run again. Playbooks put the token of the fleet's lock into NOVA_LOCK_TOKEN:
+a run whose lock was taken over is refused, with exit code 3, where the other run has been. Only the
+standard library is used: a host has nothing else when it is surveyed for the first time.
 """
 
 import argparse
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -42,6 +45,12 @@ SAVED = ROOT / "opt/nova/before"
 CONFIGURATION = ROOT / "etc/nova"
 UNIT_FILES = ROOT / "etc/systemd/system"
 PROGRAMS = ROOT / "usr/local/bin"
+#: The highest token of the fleet's lock that a playbook has come with.
+LOCK_TOKEN = ROOT / "opt/nova/lock-token"
+#: Held by whoever changes the host.
+BUSY = ROOT / "run/lock/nova-host"
+#: Of a run whose lock another has taken: what `nova fleet renew` ends with, too.
+LOCK_LOST_EXIT_CODE = 3
 #: What each running unit was started with, and the workers that `drain` stopped; until a reboot.
 RECORDS = ROOT / "run/nova/units"
 DRAINED = ROOT / "run/nova/drained"
@@ -69,6 +78,44 @@ OWN_UNIT_NAME = re.compile(r"^(celery-worker@|celery-beat\.|nova\.target|nova-ap
 
 class HostError(Exception):
     """Something that a person must mend; the message is one line."""
+
+
+class LockLostError(HostError):
+    """Another run has taken the fleet's lock, and has been here since."""
+
+
+# --- One run at a time
+
+
+@contextlib.contextmanager
+def one_at_a_time(token: int) -> Iterator[None]:
+    """Hold the host for one change by the run with this token of the fleet's lock; 0 is no run.
+
+    The lock itself is looked at between batches: too late for a run that was frozen within one.
+    Source: fencing tokens, Kleppmann, "How to do distributed locking", 2016.
+
+    Raises:
+        LockLostError: a run with a higher token has been here.
+    """
+    BUSY.parent.mkdir(parents=True, exist_ok=True)
+    with BUSY.open("w") as busy:
+        fcntl.flock(busy, fcntl.LOCK_EX)
+        last = last_token()
+        if 0 < token < last:
+            raise LockLostError(
+                f"the run with token {last} of the fleet's lock has been here, this one has token "
+                f"{token}: its lock was taken over, and nothing was changed"
+            )
+        if token > last:
+            new = LOCK_TOKEN.with_name(".lock-token.new")
+            new.write_text(f"{token}\n")
+            new.replace(LOCK_TOKEN)
+        yield
+
+
+def last_token() -> int:
+    """Return the highest token of the fleet's lock that has been here; 0 if none."""
+    return int(LOCK_TOKEN.read_text()) if LOCK_TOKEN.exists() else 0
 
 
 # --- Units
@@ -459,6 +506,7 @@ def survey() -> dict[str, Any]:
         "releases": complete_releases(),
         "pending": (SAVED / "pending").exists(),
         "drained": drained(),
+        "lock_token": last_token(),
     }
 
 
@@ -555,8 +603,9 @@ def run(options: argparse.Namespace) -> None:
         case "logs":
             print(logs(options.unit, options.lines))
         case _:
-            for line in changes(options):
-                print(line, flush=True)
+            with one_at_a_time(int(os.environ.get("NOVA_LOCK_TOKEN") or 0)):
+                for line in changes(options):
+                    print(line, flush=True)
 
 
 def changes(options: argparse.Namespace) -> Iterator[str]:
@@ -575,7 +624,7 @@ def main() -> int:
         run(parse())
     except (HostError, OSError) as error:
         print(f"nova-host: {error}", file=sys.stderr)
-        return 1
+        return LOCK_LOST_EXIT_CODE if isinstance(error, LockLostError) else 1
     return 0
 
 

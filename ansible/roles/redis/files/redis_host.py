@@ -800,9 +800,17 @@ class Host:
 
     def roll(self, work: Callable[[], None]) -> None:
         """Do something to this host that interrupts its Redis, without the group losing it."""
+        self.leave()
+        work()
+        self.rejoin()
+
+    def leave(self) -> None:
+        """See to it that the group can do without this host's Redis for a while."""
         poll_problem(self.refuse_unhealthy, START)
         self.hand_over()
-        work()
+
+    def rejoin(self) -> None:
+        """Wait until this host's Redis is back, and the group whole again."""
         self.wait_for_server()
         poll(self.healthy_again, SYNC, "the recovery of the Redis group")
 
@@ -909,6 +917,8 @@ def main() -> None:
                 "converge": host.converge,
                 "restart": host.restart_units,
                 "upgrade": host.upgrade,
+                "leave": host.leave,
+                "rejoin": host.rejoin,
                 "health": host.refuse_unhealthy,
             }[action]()
     except (ProblemError, RefusedError, OSError) as error:

@@ -1,0 +1,148 @@
+"""How a roll asks about the fleet, and what it does when it cannot, or when its lock is lost.
+
+`nova` is a program of the test's own, which notes what it is asked. Whole rolls are for the lab.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.ansible.conftest import NEW_HOST
+
+Run = Callable[..., str]
+RUNNING = NEW_HOST | {"release": "1.0-old", "releases": ["1.0-old"]}
+STEWARDS = [{"name": name, "runs": "1.0-old", "release": "1.0-old"} for name in ("nova1", "nova2")]
+#: The first host of the fleet, which nobody reaches: nothing listens on port 1.
+CUT_OFF = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+
+
+@pytest.fixture
+def asked(tmp_path: Path, programs: Path) -> Callable[..., list[str]]:
+    """Let `nova` answer; return what it was asked, each with the release that was asked."""
+    notes = tmp_path / "asked"
+    notes.touch()
+
+    def answer(script: str = "exit 0") -> list[str]:
+        program = programs / "nova"
+        program.write_text(f"#!/bin/sh\necho \"$NOVA_RELEASE: $*\" >> '{notes}'\n{script}\n")
+        program.chmod(0o755)
+        return notes.read_text().splitlines()
+
+    answer()
+    return answer
+
+
+LOCKS = f"""case "$2" in lock) echo '{json.dumps({"token": 8})}';; esac"""
+
+
+def test_another_host_is_asked_when_the_first_is_not_reached(
+    run: Run, asked: Callable[..., list[str]]
+) -> None:
+    """And from then on: the lock is taken, renewed and freed though the first host is gone."""
+    asked(LOCKS)
+    hosts: dict[str, Any] = {"nova1": CUT_OFF, "nova2": {}}
+    said = run("begin", "renew", hosts=hosts, base_survey=RUNNING)
+    assert "exit 0" in said, said[-1500:]
+    check, void, lock, renew = asked()
+    assert check == "1.0-old: fleet check"
+    assert void == "1.0-old: release check 2.0-new"
+    assert lock.startswith("1.0-old: fleet lock --owner=me@here --reason=deploy 2.0-new")
+    assert renew.startswith("1.0-old: fleet renew 8 ")
+
+
+def test_a_fleet_that_nobody_can_ask_about_is_left_alone(
+    run: Run, asked: Callable[..., list[str]]
+) -> None:
+    hosts: dict[str, Any] = {"nova1": CUT_OFF, "nova2": CUT_OFF}
+    said = run("begin", hosts=hosts, base_survey=RUNNING)
+    assert "nothing was changed: no host that knows the fleet was reached" in said
+    assert "exit 0" not in said
+    assert asked() == []
+
+
+def test_a_fleet_that_was_left_in_the_middle_of_a_roll_need_not_be_healthy(
+    run: Run, asked: Callable[..., list[str]]
+) -> None:
+    """The next roll is the way out of that, without force, which would waive more than this."""
+    asked(f'case "$2" in check) [ "$1" = release ];; *) {LOCKS};; esac')
+    assert "exit 0" in run("begin", base_survey=RUNNING | {"pending": True})
+    said = run("begin", base_survey=RUNNING)
+    assert "the fleet is not healthy, nothing was changed" in said
+
+
+def test_the_lock_is_above_what_hosts_have_seen(run: Run, asked: Callable[..., list[str]]) -> None:
+    """A Redis that began anew gives low tokens, with which hosts would refuse every run."""
+    asked(LOCKS)
+    run("begin", base_survey=RUNNING | {"lock_token": 41})
+    assert [line for line in asked() if "fleet lock" in line and "--above=41" in line]
+
+
+def test_a_new_host_is_locked_for_and_gets_what_the_others_run(
+    run: Run, asked: Callable[..., list[str]], programs: Path
+) -> None:
+    """`site.yml --limit nova2`, with a checkout that is ahead of the fleet."""
+    asked(LOCKS)
+    program = programs / "readlink"
+    program.write_text("#!/bin/sh\necho releases/1.0-old\n")
+    program.chmod(0o755)
+    site = {"options": ("--limit=nova2",), "rollout_action": "site"}
+    fleet = {"rollout_fleet": ["nova1", "nova2"]}
+    said = run("begin", **site, **fleet)
+    assert "the fleet runs 1.0-old, and nova2 would get 2.0-new" in said
+    assert "-e release=1.0-old" in said
+    assert asked(LOCKS) == []
+    said = run("begin", **site, **fleet, rollout_release_is_named=True)
+    assert "exit 0" in said, said[-1500:]
+    assert [line for line in asked() if line.startswith("1.0-old: fleet lock ")]
+
+
+@pytest.mark.parametrize("code", [1, 3])
+def test_only_a_lock_that_is_lost_forbids_to_go_back(
+    run: Run, asked: Callable[..., list[str]], code: int
+) -> None:
+    """Exit code 3 of `nova fleet renew`; after any other failure the roll is taken back."""
+    asked(f"echo 'bob took it' >&2; exit {code}")
+    said = run("renew", rollout_token=7, rollout_stewards=STEWARDS)
+    assert "exit 2" in said
+    assert "bob took it" in said
+    lost = {"rollout_failed_in": "lock" if code == 3 else "roll", "rollout_failure": "bob took it"}
+    asked()
+    said = run("end", rollout_token=7, rollout_stewards=STEWARDS, rollout_from="1.0-old", **lost)
+    ends = [line.partition(": ")[2] for line in asked() if "renew" not in line]
+    assert ("fleet unlock 7" in ends) == (code != 3)
+    assert ("for another run has taken the lock" in said) == (code == 3)
+    outcome = "interrupted" if code == 3 else "rolled-back"
+    assert [line for line in ends if f"--result={outcome}" in line], said[-1500:]
+
+
+@pytest.mark.parametrize(
+    ("facts", "is_voided"),
+    [
+        ({"rollout_release_failed": True}, True),
+        ({"rollout_release_failed": False}, False),
+        ({"rollout_release_failed": True, "rollout_action": "rollback"}, False),
+    ],
+    ids=["the gate", "a host that is cut off, or a hook", "a rollback to it"],
+)
+def test_a_release_is_voided_for_its_own_failures(
+    run: Run, asked: Callable[..., list[str]], facts: dict[str, Any], is_voided: bool
+) -> None:
+    failure = {"rollout_failed_in": "roll", "rollout_failure": "it failed", "rollout_token": 7}
+    run("end", rollout_stewards=STEWARDS, rollout_from="1.0-old", **failure, **facts)
+    assert bool([line for line in asked() if "release void 2.0-new" in line]) == is_voided
+    assert [line for line in asked() if "--result=rolled-back" in line]
+
+
+def test_what_could_not_be_noted_is_said_and_fails(
+    run: Run, asked: Callable[..., list[str]]
+) -> None:
+    """The roll went well, but nobody knows: a rollback would not find the release."""
+    asked("case $2 in good) echo 'Redis is full' >&2; exit 1;; esac")
+    said = run("end", rollout_stewards=STEWARDS, rollout_token=7)
+    assert "exit 2" in said
+    assert "this could not be noted: Redis is full" in said
+    assert "sudo nova release good 2.0-new" in said
+    assert "1.0-old: fleet unlock 7" in asked()
