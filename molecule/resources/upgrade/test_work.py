@@ -131,6 +131,44 @@ def test_a_host_leaves_the_fleet_is_cleaned_and_comes_back(
     assert (again.code, again.changed) == (0, {})
 
 
+def test_a_changed_queue_or_concurrency_starts_restarts_and_stops_workers(
+    base_release: str, playbook: Playbook, under_load: UnderLoad, fleet: Any
+) -> None:
+    """With drain and gate, as a release; units that are not the role's are left alone."""
+    host = fleet.hosts("nova")["nova2"]
+    changed = {
+        "governance": {},
+        "maintenance": {"concurrency": 3},
+        "data": {"queues": ["analytics", "trends"], "concurrency": 1},
+        "analysis": {},
+    }
+    options = ("-e", f"release={base_release}")
+    host.check_output("systemctl start celery-worker@mine.service")
+    before = pids(fleet)
+    with under_load():
+        instances = json.dumps({"worker_instances": changed})
+        assert playbook("site", *options, "-e", instances).code == 0
+    after = pids(fleet)
+    names = {
+        f"{name}/celery-worker@{unit}.service"
+        for name in fleet.hosts("workers")
+        for unit in changed
+    }
+    assert after.keys() == names | {"nova2/celery-worker@mine.service"}
+    assert {unit for unit in before.keys() & after.keys() if before[unit] == after[unit]} == {
+        unit for unit in after if not unit.endswith(("@maintenance.service", "@data.service"))
+    }
+    processes = host.check_output(
+        "pgrep --parent $(systemctl show -P MainPID celery-worker@maintenance)"
+    )
+    assert len(processes.split()) == 3
+    host.check_output("systemctl stop celery-worker@mine.service")
+    with under_load():
+        assert playbook("site", *options).code == 0
+    wanted = {unit for unit in before if not unit.endswith("@mine.service")}
+    assert pids(fleet).keys() == wanted
+
+
 def test_scale_in_refuses_what_would_leave_a_part_without_a_host(
     base_release: str, playbook: Playbook
 ) -> None:
