@@ -62,7 +62,12 @@ def lock(
         bool, typer.Option("--take-over", help="Take it from whoever holds it; is audited.")
     ] = False,
     above: Annotated[
-        int, typer.Option(min=0, help="The highest token that any host has seen; this is higher.")
+        int,
+        typer.Option(
+            min=0,
+            envvar="NOVA_LOCK_ABOVE",  # playbooks also ask releases that do not know the option
+            help="The highest token that any host has seen; this is higher.",
+        ),
     ] = 0,
     as_json: JsonOption = False,
 ) -> None:
