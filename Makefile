@@ -38,6 +38,11 @@ INVENTORY ?= ansible/inventories/production
 status: venv  ## A fleet on one screen: INVENTORY=FOLDER, JSON=1 for programs
 	@$(BIN)/python -m scripts.fleet_status -i $(INVENTORY) $(if $(JSON),--json) -- $(ANSIBLE_OPTIONS)
 
+.PHONY: logs
+logs: venv  ## Last lines of a unit from all hosts: UNIT=celery-beat, LINES=200, JSON=1
+	@$(BIN)/python -m scripts.fleet_logs -i $(INVENTORY) $(if $(JSON),--json) $(if $(UNIT),--unit '$(UNIT)') \
+	    $(if $(LINES),--lines $(LINES)) -- $(ANSIBLE_OPTIONS)
+
 # Kinds of hosts instead of an inventory: make bundle TARGETS="debian-12-x86_64 debian-13-x86_64"
 BUNDLE ?= .nova/bundle
 

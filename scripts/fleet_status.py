@@ -4,48 +4,15 @@ Runs ansible/playbooks/status.yml, which asks the hosts, and shows what they sai
 goes to ansible-playbook, such as `-- --ask-vault-pass`.
 """
 
-import argparse
 import json
-import os
-import subprocess
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
 from nova.terminal import console, new_list
-
-ROOT = Path(__file__).resolve().parents[1]
-PLAYBOOK = ROOT / "ansible" / "playbooks" / "status.yml"
-
-
-def ask(inventories: list[Path], options: list[str]) -> dict[str, Any]:
-    """Let the playbook ask the hosts; return what they said.
-
-    Raises:
-        SystemExit: the playbook failed; what it printed is shown.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder) / "status.json"
-        done = subprocess.run(
-            [
-                str(Path(sys.executable).parent / "ansible-playbook"),
-                *(f"--inventory={path}" for path in inventories),
-                *("-e", f"output={output}", str(PLAYBOOK), *options),
-            ],
-            env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible" / "ansible.cfg")},
-            stdout=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-        if not output.exists():
-            sys.stderr.write(done.stdout)
-            raise SystemExit(done.returncode or 1)
-        found: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
-        return found
+from scripts.fleet_answers import ask, parser_of
 
 
 def host_table(hosts: dict[str, dict[str, Any]]) -> Table:
@@ -113,19 +80,10 @@ def show(found: dict[str, Any]) -> None:
     console.print(escape(f"Lock: {lock['owner']}, {lock['reason']}." if lock else "Lock: free."))
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.fleet_status", description=__doc__)
-    parser.add_argument("-i", "--inventory", type=Path, action="append", required=True)
-    parser.add_argument("--json", action="store_true", help="print JSON for programs")
-    parser.add_argument("options", nargs="*", help="for ansible-playbook, after --")
-    return parser.parse_args(arguments)
-
-
 def main() -> int:
     """Show it; exit 1 if a host was not reached."""
-    options = parse()
-    found = ask(options.inventory, options.options)
+    options = parser_of("fleet_status", __doc__).parse_args()
+    found = ask("status.yml", options)
     if options.json:
         print(json.dumps(found, indent=2))
     else:

@@ -199,8 +199,23 @@ def test_status_shows_every_host_on_one_screen(
     assert {host["clock_offset"] for host in answer["hosts"].values()} == {0}
 
 
-@pytest.mark.parametrize("unit", ["celery-worker@trends", "celery-beat"])
-def test_logs_merges_the_lines_of_all_hosts(playbook: Playbook, unit: str) -> None:
-    done = playbook("logs", "-e", f"unit={unit}", "-e", "lines=5")
-    assert done.code == 0
-    assert re.search(r"\d\d:\d\d:\d\d.*nova\d", done.text)
+@pytest.mark.parametrize(
+    ("unit", "group"),
+    [("celery-worker@trends", "workers"), ("celery-beat", "beat"), ("redis-server", "redis")],
+)
+def test_logs_merges_the_lines_of_all_hosts(
+    playbook: Playbook, fleet: Any, tmp_path: Path, unit: str, group: str
+) -> None:
+    """By time, each with its host, for people and for programs."""
+    output = tmp_path / "logs.json"
+    done = playbook("logs", "-e", f"unit={unit}", "-e", "lines=5", "-e", f"output={output}")
+    assert (done.code, done.changed) == (0, {})
+    found = json.loads(output.read_text(encoding="utf-8"))
+    assert found["problems"] == {}
+    assert set(fleet.hosts(group)) <= {line["host"] for line in found["lines"]}
+    times = [line["time"] for line in found["lines"]]
+    assert times == sorted(times)
+    for line in found["lines"]:
+        assert re.fullmatch(r"[\d-]{10}T[\d:]{8}\.\d{6}Z", line["time"])
+        assert line["unit"] == f"{unit}.service"
+        assert f"{line['time']} {line['host']} {line['unit']} {line['program']}: " in done.words

@@ -5,7 +5,10 @@ What systemd makes of it is proven on the lab's hosts.
 """
 
 import importlib.util
+import json
+import subprocess
 import threading
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -81,7 +84,23 @@ def test_a_unit_is_enabled_by_its_link_though_it_was_never_loaded(host: Host) ->
     for name in (WORKER, BEAT, "redis-server.service"):
         (wants.parent / name).touch()
         (wants / name).symlink_to(f"../{name}")
-    assert host.program.enabled_units() == {WORKER, BEAT}
+    assert host.program.enabled_units(host.program.UNIT_PATTERNS) == {WORKER, BEAT}
+
+
+def test_debians_units_are_shown_and_never_touched(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are no units that a roll restarts, or that `back` stops."""
+    program = host.program
+    assert not set(program.DEBIAN_UNITS) & set(program.UNIT_PATTERNS)
+    wants = host.root / "etc/systemd/system/multi-user.target.wants"
+    wants.mkdir()
+    (wants / "redis-server.service").symlink_to("/lib/systemd/system/redis-server.service")
+    monkeypatch.setattr(program, "systemctl", lambda *_: f"haproxy.service loaded active {WORKER}")
+    assert program.listed(program.DEBIAN_UNITS) == {
+        "redis-server.service": {"state": "inactive", "enabled": True, "stale": False},
+        "haproxy.service": {"state": "active", "enabled": False, "stale": False},
+    }
 
 
 # --- Releases
@@ -303,4 +322,108 @@ def test_a_unit_starts_with_the_files_that_it_names(host: Host) -> None:
         "/etc/nova/workers/trends.env",
         "/etc/nova/credentials/nova_redis_password",
         "/etc/nova/credentials/nova_redis_sentinel_password",
+    ]
+
+
+# --- Logs
+
+
+@pytest.fixture
+def journal(host: Host, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What journalctl finds, to be filled; no other program is run."""
+    entries: list[dict[str, Any]] = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        assert command[0] == "journalctl"
+        return subprocess.CompletedProcess(command, 0, "\n".join(map(json.dumps, entries)), "")
+
+    monkeypatch.setattr(host.program.subprocess, "run", run)
+    return entries
+
+
+def entry(microseconds: int, message: object, **more: str) -> dict[str, Any]:
+    """What journalctl says of a message, so long after 2026-03-01 12:00 UTC."""
+    stamp = str(1_772_366_400_000_000 + microseconds)
+    known = {"_SYSTEMD_UNIT": WORKER, "SYSLOG_IDENTIFIER": "nova"}
+    return known | {"__REALTIME_TIMESTAMP": stamp, "MESSAGE": message} | more
+
+
+def test_each_line_of_the_journal_has_its_precise_time_in_utc(
+    host: Host, journal: list[dict[str, Any]]
+) -> None:
+    """Lines of one message stay in their order; what systemd says of a unit is the unit's."""
+    journal += [
+        entry(1, "z first\na second"),
+        entry(1, list(b"\x1b[1mwith colour")),
+        entry(2, None),
+        entry(3, "Failed", _SYSTEMD_UNIT="init.scope", UNIT=WORKER, SYSLOG_IDENTIFIER="systemd"),
+    ]
+    found = host.program.log_lines("celery-worker@trends", 20)
+    assert found[0] == {
+        "time": "2026-03-01T12:00:00.000001Z",
+        "unit": WORKER,
+        "program": "nova",
+        "text": "z first",
+    }
+    assert [line["text"] for line in found] == [
+        *("z first", "a second", "\x1b[1mwith colour", "Failed")
+    ]
+    assert (found[-1]["unit"], found[-1]["program"]) == (WORKER, "systemd")
+    assert host.program.log_lines("celery-worker@trends", 1) == found[-1:]
+
+
+def test_a_journal_that_cannot_be_read_says_why(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = subprocess.CompletedProcess([], 1, "", "Failed to add match: bad unit\n")
+    monkeypatch.setattr(host.program.subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(host.program.HostError, match="journalctl: Failed to add match: bad unit"):
+        host.program.log_lines("bad unit", 20)
+
+
+def test_what_redis_writes_to_its_file_is_among_the_lines(
+    host: Host, journal: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its times are those of the host's zone; a report without times stays where it was."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    journal.append(entry(500_000, "Started", SYSLOG_IDENTIFIER="systemd"))
+    log = host.root / "var/log/redis/redis-server.log"
+    log.parent.mkdir(parents=True)
+    log.write_text(
+        "cut off\n"
+        "812:M 01 Mar 2026 13:00:00.400 * Ready\n"
+        "812:M 01 Mar 2026 13:00:00.600 # Crashed\n"
+        "=== REPORT ===\n"
+    )
+    try:
+        found = host.program.log_lines("redis-server", 20)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert [(line["time"][-10:], line["text"]) for line in found] == [
+        ("00.400000Z", "* Ready"),
+        ("00.500000Z", "Started"),
+        ("00.600000Z", "# Crashed"),
+        ("00.600000Z", "=== REPORT ==="),
+    ]
+    assert {line["program"] for line in found} == {"redis-server", "systemd"}
+
+
+def test_redis_writes_where_the_role_lets_it(host: Host) -> None:
+    role = (ROOT / "ansible/roles/redis/vars/main.yml").read_text()
+    for path in host.program.REDIS_LOGS.values():
+        assert f"/{path.relative_to(host.root)}" in role
+
+
+def test_without_a_name_the_logs_are_those_of_units_that_should_be_up(
+    host: Host, journal: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.runs(WORKER, state="failed")
+    host.runs(BEAT)
+    down = {"state": "failed", "enabled": True, "stale": False}
+    monkeypatch.setattr(host.program, "listed", lambda _: {"haproxy.service": down})
+    found = host.program.logs([], 20)
+    assert host.program.log_text(found).splitlines() == [
+        *(f"{WORKER}:", "no line", "haproxy.service:", "no line")
     ]

@@ -35,6 +35,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,15 @@ UNIT_PATTERNS = (
     "nova-api.service",
     "flower.service",
 )
+#: Debian's own units that a fleet needs. Here they are only looked at.
+DEBIAN_UNITS = ("redis-server.service", "redis-sentinel.service", "haproxy.service")
+#: Where Redis writes, by unit: not to the journal. The role redis sets it.
+REDIS_LOGS = {
+    "redis-server": ROOT / "var/log/redis/redis-server.log",
+    "redis-sentinel": ROOT / "var/log/redis/redis-sentinel.log",
+}
+#: How Redis begins what it writes: process and role, then the time of its host.
+REDIS_LINE = re.compile(r"\d+:[A-Z] (\d\d \w{3} \d{4} \d\d:\d\d:\d\d\.\d{3}) (.*)")
 #: Files outside of /etc/nova that roles write, for the survey.
 OTHER_FILES = (
     "etc/logrotate.d/nova",
@@ -135,26 +145,34 @@ def systemctl(*arguments: str) -> str:
 
 def units() -> dict[str, dict[str, Any]]:
     """Return Nova's units by name: state, whether enabled, whether what runs is out of date."""
+    found = listed(UNIT_PATTERNS)
+    for name, unit in found.items():
+        unit["stale"] = is_up(unit) and is_stale(name)
+    return found
+
+
+def listed(patterns: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return units by name: state, and whether enabled; nothing is said to be out of date."""
     found: dict[str, dict[str, Any]] = {
-        name: {"state": "inactive", "enabled": True, "stale": False} for name in enabled_units()
+        name: {"state": "inactive", "enabled": True, "stale": False}
+        for name in enabled_units(patterns)
     }
-    listing = systemctl("list-units", "--all", "--plain", "--no-legend", *UNIT_PATTERNS)
+    listing = systemctl("list-units", "--all", "--plain", "--no-legend", *patterns)
     for line in listing.splitlines():
         name, loaded, state, *_ = line.split()
         unit = found.setdefault(name, {"enabled": False, "stale": False})
         unit["state"] = state
-        unit["stale"] = is_up(unit) and is_stale(name)
         if loaded == "not-found" and not is_up(unit) and not unit["enabled"]:
             del found[name]  # another unit only mentions it
     return found
 
 
-def enabled_units() -> set[str]:
+def enabled_units(patterns: Iterable[str]) -> set[str]:
     """Return the names of the units that start at boot.
 
     systemctl has no list of them: it knows a template's instances only while they are loaded.
     """
-    links = (link for pattern in UNIT_PATTERNS for link in UNIT_FILES.glob(f"*.wants/{pattern}"))
+    links = (link for pattern in patterns for link in UNIT_FILES.glob(f"*.wants/{pattern}"))
     return {link.name for link in links}
 
 
@@ -315,15 +333,96 @@ def state_of(name: str) -> str:
     return f"is {lines['ActiveState']} ({lines['SubState']}{result}{status})"
 
 
-def logs(names: list[str], lines: int) -> str:
-    """Return the last lines that units wrote, each unit under its name."""
-    texts = []
-    for name in names or [name for name, unit in units().items() if is_broken(unit)]:
-        command = ["journalctl", "--no-pager", "--quiet", "--output=short-iso", f"--lines={lines}"]
-        command += ["--unit", name]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        texts.append(f"{name}:\n{done.stdout.rstrip() or 'no line'}")
-    return "\n".join(texts)
+# --- Logs
+
+
+def logs(names: list[str], lines: int) -> dict[str, list[dict[str, str]]]:
+    """Return the last lines of units by name; without names of those that should be up and are not.
+
+    Raises:
+        HostError: the journal cannot be read.
+    """
+    if not names:
+        found = units() | listed(DEBIAN_UNITS)
+        names = [name for name, unit in found.items() if is_broken(unit)]
+    return {name: log_lines(name, lines) for name in names}
+
+
+def log_lines(name: str, lines: int) -> list[dict[str, str]]:
+    """Return the last lines that a unit wrote, or systemd about it: time, unit, program, text."""
+    found = journal_lines(name, lines) + redis_lines(name, lines)
+    # What has one time keeps its order, such as a traceback: the journal takes it in at once.
+    return sorted(found, key=lambda line: line["time"])[-lines:]
+
+
+def journal_lines(name: str, lines: int) -> list[dict[str, str]]:
+    """Return what the journal has of a unit: its last entries, line by line.
+
+    Raises:
+        HostError: the journal cannot be read.
+    """
+    # All of a long entry too, which would else come without its text.
+    command = ["journalctl", "--quiet", "--all", "--output=json", f"--lines={lines}"]
+    command.append(f"--unit={name}")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0 and done.stderr:
+        raise HostError(f"journalctl: {done.stderr.strip().splitlines()[-1]}")
+    found = []
+    for entry in map(json.loads, done.stdout.splitlines()):
+        since_epoch = timedelta(microseconds=int(entry["__REALTIME_TIMESTAMP"]))
+        line = {
+            "time": in_utc(datetime.fromtimestamp(0, UTC) + since_epoch),
+            # What systemd says of a unit is an entry of its own unit.
+            "unit": entry.get("UNIT") or entry.get("_SYSTEMD_UNIT") or name,
+            "program": entry.get("SYSLOG_IDENTIFIER") or entry.get("_COMM") or "",
+        }
+        found += [line | {"text": text} for text in message_of(entry).splitlines()]
+    return found
+
+
+def message_of(entry: dict[str, Any]) -> str:
+    """Return the text of an entry of the journal, which gives bytes where it has colours."""
+    message = entry.get("MESSAGE") or ""
+    return bytes(message).decode(errors="replace") if isinstance(message, list) else str(message)
+
+
+def redis_lines(name: str, lines: int) -> list[dict[str, str]]:
+    """Return the last lines that Redis or Sentinel wrote to its file; none for other units."""
+    unit = name.removesuffix(".service")
+    if unit not in REDIS_LOGS:
+        return []
+    found = []
+    written = ""
+    for line in content_of(REDIS_LOGS[unit]).decode(errors="replace").splitlines():
+        begun = REDIS_LINE.match(line)
+        # What has no time belongs to the line before it, such as the report of a crash.
+        written, text = begun.groups() if begun else (written, line)
+        if written:
+            found.append((written, text))
+    return [
+        {
+            "time": in_utc(datetime.strptime(written, "%d %b %Y %H:%M:%S.%f")),
+            "unit": f"{unit}.service",
+            "program": unit,
+            "text": text,
+        }
+        for written, text in found[-lines:]
+    ]
+
+
+def in_utc(moment: datetime) -> str:
+    """Return a moment in a form that sorts; one without a zone is in the host's own."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def log_text(found: dict[str, list[dict[str, str]]]) -> str:
+    """Return the lines of units for people, each unit under its name."""
+    parts = []
+    for name, lines in found.items():
+        parts.append(f"{name}:")
+        parts += [f"{line['time']} {line['program']}: {line['text']}" for line in lines]
+        parts += ["no line"] if not lines else []
+    return "\n".join(parts)
 
 
 # --- The release
@@ -501,6 +600,7 @@ def survey() -> dict[str, Any]:
         "package_lists": any((ROOT / "var/lib/apt/lists").glob("*_Packages*")),
         "files": {f"/{path.relative_to(ROOT)}": describe(path) for path in surveyed_files()},
         "units": units(),
+        "debian_units": listed(DEBIAN_UNITS),
         "target": unit_is_enabled("nova.target"),
         "release": current_release(),
         "releases": complete_releases(),
@@ -579,6 +679,7 @@ def parse() -> argparse.Namespace:
     shown = commands.add_parser("logs")
     shown.add_argument("unit", nargs="*")
     shown.add_argument("--lines", type=int, default=20)
+    shown.add_argument("--json", action="store_true", help="for programs: a list of lines")
     for name in ("drain", "switch", "refresh", "save", "back", "settle"):
         command = commands.add_parser(name)
         command.add_argument("--check", action="store_true", help="only say what would be done")
@@ -601,7 +702,9 @@ def run(options: argparse.Namespace) -> None:
                 saved_state()["running"] if options.saved else options.unit, options.seconds
             )
         case "logs":
-            print(logs(options.unit, options.lines))
+            found = logs(options.unit, options.lines)
+            every = [line for lines in found.values() for line in lines]
+            print(json.dumps(every) if options.json else log_text(found))
         case _:
             with one_at_a_time(int(os.environ.get("NOVA_LOCK_TOKEN") or 0)):
                 for line in changes(options):
