@@ -28,8 +28,8 @@ def host_table(hosts: dict[str, dict[str, Any]]) -> Table:
             escape(survey["release"] or "none") + (" (unfinished)" if survey["pending"] else ""),
             f"{free['/opt']:,}",
             f"{free['/var']:,}",
-            f"{survey['clock_offset']:+.1f} s",
-            escape(unit_line(survey["units"])),
+            escape(survey["clock"]),
+            escape(unit_line(survey["units"] | survey["debian_units"])),
         )
     return table
 
@@ -58,6 +58,8 @@ def worker_table(workers: list[dict[str, Any]]) -> Table:
 def show(found: dict[str, Any]) -> None:
     """Print all of it."""
     console.print(host_table(found["hosts"]))
+    for host, problem in found["problems"].items():
+        console.print(f"[red]{escape(f'{host}: {problem}')}[/red]")
     fleet = found["fleet"]
     if not fleet:
         console.print("[red]No host could say how the fleet is.[/red]")
@@ -76,19 +78,23 @@ def show(found: dict[str, Any]) -> None:
             f"  {replica['address']}: {replica['state']}, {replica['behind_bytes']:,} bytes behind"
         )
         console.print(escape(line))
+    # A host may have a release that does not know of them yet.
+    for sentinel in fleet.get("sentinels", []):
+        answer = sentinel["problem"] or f"{sentinel['primary']} is the primary"
+        console.print(escape(f"  sentinel {sentinel['address']}: {answer}"))
     lock = (found["operations"] or {}).get("lock")
     console.print(escape(f"Lock: {lock['owner']}, {lock['reason']}." if lock else "Lock: free."))
 
 
 def main() -> int:
-    """Show it; exit 1 if a host was not reached."""
+    """Show it; exit 1 if a host was not reached, or could not say how the fleet is."""
     options = parser_of("fleet_status", __doc__).parse_args()
     found = ask("status.yml", options)
     if options.json:
         print(json.dumps(found, indent=2))
     else:
         show(found)
-    return 0 if all(found["hosts"].values()) else 1
+    return 1 if found["problems"] else 0
 
 
 if __name__ == "__main__":

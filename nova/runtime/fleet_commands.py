@@ -38,14 +38,16 @@ def _time(moment: datetime | None) -> str:
 def status(as_json: JsonOption = False) -> None:
     """Show the workers that are online, what waits and what was given up, and which beat leads."""
     from nova.runtime.fleet import read_fleet
-    from nova.runtime.redis_status import read_redis
+    from nova.runtime.redis_status import read_redis, read_sentinels
 
     with open_redis(get_settings()) as client:
         fleet, lock, pause = read_fleet(client), read_lock(client), read_pause(client)
         server = read_redis(client)
+    sentinels = read_sentinels(get_settings())
     if as_json:
         more = {
             "redis": server.model_dump(),
+            "sentinels": [sentinel.model_dump() for sentinel in sentinels],
             "lock": None if lock is None else lock.model_dump(mode="json"),
             "api_pause": None if pause is None else pause.model_dump(mode="json"),
         }
@@ -58,6 +60,8 @@ def status(as_json: JsonOption = False) -> None:
     else:
         console.print(escape(f"Beat: {fleet.beat.host} leads, release {fleet.beat.release}."))
     console.print(escape(_redis_line(server)))
+    for sentinel in sentinels:
+        console.print(escape(f"  {sentinel.line()}"))
     if lock is not None:
         console.print(escape(f"Lock: {lock.owner} works on the fleet, for: {lock.reason}"))
     if pause is not None:

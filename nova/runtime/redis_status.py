@@ -1,9 +1,13 @@
-"""Redis as it says of itself: its role, what it holds, and how far its replicas are behind."""
+"""Redis as it says of itself: its role, its replicas, and what its sentinels say."""
 
 from typing import Any, cast
 
 import redis
 from pydantic import BaseModel, Field
+
+from nova.sentinels import SentinelClient
+from nova.settings import Settings
+from nova.store import sentinel_options
 
 
 class ReplicaStatus(BaseModel):
@@ -22,6 +26,21 @@ class RedisStatus(BaseModel):
     role: str = Field(examples=["master"])
     used_megabytes: int
     replicas: list[ReplicaStatus]
+
+
+class SentinelStatus(BaseModel):
+    """One sentinel of those in REDIS_URL."""
+
+    address: str = Field(examples=["10.0.0.1:26379"])
+    primary: str = Field(
+        description="The server that it calls the primary; empty if it names none.",
+        examples=["10.0.0.1:6379"],
+    )
+    problem: str = Field(description="Why it names none; else empty.")
+
+    def line(self) -> str:
+        """Return it as one line for people."""
+        return f"sentinel {self.address}: {self.problem or f'{self.primary} is the primary'}"
 
 
 def read_redis(client: redis.Redis) -> RedisStatus:
@@ -52,6 +71,31 @@ def _replica(line: dict[str, Any], offset: int) -> ReplicaStatus:
         state=line["state"],
         behind_bytes=max(0, offset - line["offset"]),
     )
+
+
+def read_sentinels(settings: Settings) -> list[SentinelStatus]:
+    """Return what each sentinel says; none where Redis is not found by sentinels.
+
+    One that does not answer costs two seconds.
+    """
+    if not settings.redis_uses_sentinel:
+        return []
+    return [_ask_sentinel(settings, host, port) for host, port in settings.redis_addresses]
+
+
+def _ask_sentinel(settings: Settings, host: str, port: int) -> SentinelStatus:
+    primary, problem = "", ""
+    with SentinelClient(host, port, **sentinel_options(settings)) as client:
+        try:
+            found: Any = client.sentinel_get_master_addr_by_name(settings.redis_sentinel_master)
+        except redis.RedisError as error:
+            problem = " ".join(str(error).split())
+        else:
+            if found:
+                primary = f"{found[0].decode()}:{found[1]}"
+            else:
+                problem = f"it watches no {settings.redis_sentinel_master}"
+    return SentinelStatus(address=f"{host}:{port}", primary=primary, problem=problem)
 
 
 def _address(client: redis.Redis) -> str:

@@ -61,6 +61,10 @@ def test_every_sentinel_knows_the_same_primary_and_has_a_quorum(fleet: Any) -> N
         told = host.check_output(SENTINEL + "sentinel get-master-addr-by-name nova").split()
         assert told[0] == address
         assert host.check_output(SENTINEL + "sentinel ckquorum nova").startswith("OK 3 usable")
+    status = fleet.status()
+    said = {sentinel["primary"] for sentinel in status["sentinels"]}
+    assert said == {status["redis"]["address"]}
+    assert len(status["sentinels"]) == 3
 
 
 def test_a_primary_without_a_majority_takes_no_writes(fleet: Any) -> None:

@@ -178,7 +178,7 @@ def test_scale_in_refuses_what_would_leave_a_part_without_a_host(
 
 
 def test_status_shows_every_host_on_one_screen(
-    base_release: str, playbook: Playbook, root: Path
+    base_release: str, playbook: Playbook, fleet: Any, root: Path
 ) -> None:
     done = playbook("status")
     assert done.code == 0
@@ -195,6 +195,11 @@ def test_status_shows_every_host_on_one_screen(
     )
     answer = json.loads(found.stdout)
     assert {"nova1", "nova2", "nova3"} <= set(answer["hosts"])
+    assert answer["problems"] == {}
+    units = {name: host["debian_units"] for name, host in answer["hosts"].items()}
+    for name in fleet.hosts("redis"):
+        redis = {"state": "active", "enabled": True, "stale": False}
+        assert units[name]["redis-server.service"] == redis
     # Containers have this machine's clock: what is left would be the time of the question.
     assert {host["clock_offset"] for host in answer["hosts"].values()} == {0}
 

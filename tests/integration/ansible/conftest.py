@@ -1,4 +1,4 @@
-"""Parts of the role `rollout`, run with Ansible itself on hosts that are this machine."""
+"""Playbooks and parts of the role `rollout`, run by Ansible itself on hosts that are this machine."""
 
 import os
 import subprocess
@@ -84,3 +84,63 @@ def run(tmp_path: Path, hooks: Path, programs: Path) -> Run:
         return f"exit {done.returncode} " + " ".join((done.stdout + done.stderr).split())
 
     return run_tasks
+
+
+class Hosts:
+    """An inventory. A host's commands run in its own shell: its programs come before the others."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.inventory = folder / "hosts.yml"
+        self.groups: dict[str, dict[str, dict[str, object]]] = {"nova": {}, "frontend": {}}
+
+    def add(
+        self, name: str, programs: dict[str, str], group: str = "nova", **variables: object
+    ) -> Path:
+        """Add a host with shell scripts as programs; return the folder that is its `/`."""
+        root = self.folder / name
+        root.mkdir()
+        shell = f'NOVA_HOST_ROOT="{root}" PATH="{root}:$PATH" exec /bin/sh "$@"'
+        for program, script in (programs | {"shell": shell}).items():
+            (root / program).write_text(f"#!/bin/sh\n{script}\n")
+            (root / program).chmod(0o755)
+        self.groups[group][name] = {"ansible_shell_executable": str(root / "shell"), **variables}
+        return root
+
+    def add_unreachable(self, name: str) -> None:
+        """Add a host at which nothing listens."""
+        self.groups["nova"][name] = {
+            "ansible_connection": "ssh",
+            "ansible_host": "127.0.0.1",
+            "ansible_port": 1,
+        }
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a program of the checkout that asks these hosts."""
+        common = {"ansible_connection": "local", "ansible_become": False}
+        groups = {name: {"hosts": hosts} for name, hosts in self.groups.items()}
+        self.inventory.write_text(yaml.safe_dump({"all": {"vars": common}, **groups}))
+        settings = {"ANSIBLE_CONFIG": str(ROOT / "ansible/ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+        return subprocess.run(
+            command,
+            cwd=ROOT,
+            env=os.environ | settings,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def play(self, playbook: str, *options: str) -> str:
+        """Run a playbook, which must not fail; return what it showed, in one line."""
+        ansible = str(Path(sys.executable).parent / "ansible-playbook")
+        path = str(ROOT / "ansible/playbooks" / playbook)
+        done = self.run(ansible, f"--inventory={self.inventory}", path, *options)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return " ".join(done.stdout.split())
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Hosts:
+    """An inventory without hosts."""
+    return Hosts(tmp_path)

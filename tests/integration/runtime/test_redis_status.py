@@ -4,11 +4,37 @@ from pathlib import Path
 
 import pytest
 
-from nova.runtime.redis_status import read_redis
+from nova.runtime.redis_status import read_redis, read_sentinels
 from nova.settings import get_settings
 from nova.store import connect
 from scripts.local.sentinel_group import SentinelGroup
 from tests.conftest import wait_until
+
+
+def test_each_sentinel_says_who_is_the_primary_or_why_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with SentinelGroup.create(tmp_path / "group") as group:
+        monkeypatch.setenv("REDIS_URL", group.url)
+        get_settings.cache_clear()
+        group.sentinels[0].stop()
+        lost, *others = read_sentinels(get_settings())
+        assert lost.address == f"127.0.0.1:{group.sentinels[0].port}"
+        assert lost.primary == ""
+        assert "Connection refused" in lost.line()
+        primary = f"127.0.0.1:{group.primary().port}"
+        assert {sentinel.primary for sentinel in others} == {primary}
+        assert others[0].line().endswith(f": {primary} is the primary")
+
+        monkeypatch.setenv("NOVA_REDIS_SENTINEL_MASTER", "other")
+        get_settings.cache_clear()
+        assert read_sentinels(get_settings())[1].problem == "it watches no other"
+
+
+def test_a_redis_without_sentinels_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    get_settings.cache_clear()
+    assert read_sentinels(get_settings()) == []
 
 
 def test_a_group_shows_its_primary_and_how_far_replicas_are_behind(

@@ -325,6 +325,50 @@ def test_a_unit_starts_with_the_files_that_it_names(host: Host) -> None:
     ]
 
 
+# --- The survey
+
+CHRONY = """\
+Reference ID    : CB00710F (203.0.113.15)
+Stratum         : 3
+System time     : 0.000006523 seconds {0} of NTP time
+Last offset     : -0.000006747 seconds
+Leap status     : {1}
+"""
+TIMESYNC = """\
+       Server: 203.0.113.15 (ntp.example)
+    Root distance: 1.2ms (max: 5s)
+       Offset: {0}
+        Delay: 2.3ms
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "answer", "ahead"),
+    [
+        ("chronyc", CHRONY.format("fast", "Normal"), 0.000006523),
+        ("chronyc", CHRONY.format("slow", "Normal"), -0.000006523),
+        ("chronyc", CHRONY.format("slow", "Not synchronised"), None),
+        ("chronyc", "506 Cannot talk to daemon\n", None),
+        ("timedatectl", TIMESYNC.format("-563us"), 0.000563),
+        ("timedatectl", TIMESYNC.format("+1min 2.5s"), -62.5),
+        ("timedatectl", "Packet count: 0\n", None),
+    ],
+)
+def test_the_clock_is_off_by_what_its_time_daemon_says(
+    host: Host, monkeypatch: pytest.MonkeyPatch, program: str, answer: str, ahead: float | None
+) -> None:
+    """Ahead is more than nothing, however the daemon puts it."""
+    monkeypatch.setattr(
+        host.program, "said_by", lambda *command: answer if command[0] == program else ""
+    )
+    found = host.program.clock_daemon_offset()
+    assert found == (None if ahead is None else pytest.approx(ahead))
+
+
+def test_a_program_that_is_not_there_says_nothing(host: Host) -> None:
+    assert host.program.said_by("no-such-program") == ""
+
+
 # --- Logs
 
 

@@ -72,6 +72,10 @@ REDIS_LOGS = {
 }
 #: How Redis begins what it writes: process and role, then the time of its host.
 REDIS_LINE = re.compile(r"\d+:[A-Z] (\d\d \w{3} \d{4} \d\d:\d\d:\d\d\.\d{3}) (.*)")
+#: How time daemons say by how much the clock is off, and systemd's units in seconds.
+CHRONY_OFFSET = re.compile(r"^System time +: ([\d.]+) seconds (slow|fast) of NTP time$", re.M)
+TIMESYNC_OFFSET = re.compile(r"^ *Offset: ([+-])(.+)$", re.M)
+TIMESYNC_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 #: Files outside of /etc/nova that roles write, for the survey.
 OTHER_FILES = (
     "etc/logrotate.d/nova",
@@ -595,6 +599,7 @@ def survey() -> dict[str, Any]:
         "python": platform.python_version(),
         "free_megabytes": disk,
         "clock_synchronized": clock_synchronized(),
+        "clock_daemon_offset": clock_daemon_offset(),
         "packages": installed_packages(),
         "user": has_user("nova"),
         "package_lists": any((ROOT / "var/lib/apt/lists").glob("*_Packages*")),
@@ -617,12 +622,33 @@ def free_megabytes(path: Path) -> int:
 
 def clock_synchronized() -> bool | None:
     """Return whether the clock is synchronised; None where nobody can tell."""
-    command = ["timedatectl", "show", "--property=NTPSynchronized", "--value"]
+    answer = said_by("timedatectl", "show", "--property=NTPSynchronized", "--value")
+    return {"yes": True, "no": False}.get(answer.strip())
+
+
+def clock_daemon_offset() -> float | None:
+    """Return by how many seconds the clock is ahead, as chrony or systemd-timesyncd measured last.
+
+    None where neither says.
+    """
+    answer = said_by("chronyc", "-n", "tracking")
+    if (found := CHRONY_OFFSET.search(answer)) and "Not synchronised" not in answer:
+        return float(found[1]) * (1 if found[2] == "fast" else -1)
+    if found := TIMESYNC_OFFSET.search(said_by("timedatectl", "timesync-status")):
+        parts = re.findall(r"([\d.]+)([a-z]+)", found[2])  # such as 1min 2.5s
+        seconds = sum(float(number) * TIMESYNC_UNITS[unit] for number, unit in parts)
+        return seconds * (1 if found[1] == "-" else -1)  # + is what the clock lacks
+    return None
+
+
+def said_by(*command: str) -> str:
+    """Return what a program says; nothing where it is not there, or hangs."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=5, check=False
+        ).stdout
     except (OSError, subprocess.TimeoutExpired):
-        return None
-    return {"yes": True, "no": False}.get(done.stdout.strip())
+        return ""
 
 
 def installed_packages() -> list[str]:
