@@ -1,4 +1,4 @@
-"""Playbooks and parts of the role `rollout`, run by Ansible itself on hosts that are this machine."""
+"""Playbooks and parts of the role `rollout`, run by Ansible itself on this machine."""
 
 import os
 import subprocess
