@@ -239,6 +239,34 @@ def test_what_was_settled_is_not_gone_back_from(host: Host) -> None:
     assert host.run("back") == []
 
 
+def test_a_release_that_is_left_while_it_runs_is_marked(host: Host) -> None:
+    """`install_release.sh` then removes others first."""
+    host.install("1.0-a")
+    host.install("1.0-b")
+    host.runs(WORKER)
+    host.run("switch", "1.0-a")
+    host.run("save", check=True)
+    assert marked(host) == []
+    host.run("save")
+    host.run("switch", "1.0-b")
+    host.run("save")  # the roll goes on after an interruption
+    assert marked(host) == ["1.0-a"]
+
+
+def test_a_release_of_which_nothing_runs_is_not_marked(host: Host) -> None:
+    """It failed on a new host, which had nothing to go back to."""
+    host.install("1.0-a")
+    host.run("switch", "1.0-a")
+    host.runs(WORKER, state="inactive")
+    host.run("save")
+    assert marked(host) == []
+
+
+def marked(host: Host) -> list[str]:
+    """The releases that are said to have run well."""
+    return [path.parent.name for path in host.root.glob("opt/nova/releases/*/ran-well")]
+
+
 def test_a_host_that_had_nothing_keeps_its_files_and_runs_nothing(host: Host) -> None:
     host.run("save")
     host.install("1.0-a")

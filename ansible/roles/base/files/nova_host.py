@@ -52,6 +52,8 @@ LOCK_TOKEN = ROOT / "opt/nova/lock-token"
 BUSY = ROOT / "run/lock/nova-host"
 #: Of a run whose lock another has taken: what `nova fleet renew` ends with, too.
 LOCK_LOST_EXIT_CODE = 3
+#: In the folder of a release that ran when a roll began; install_release.sh looks for it.
+RAN_WELL = "ran-well"
 #: What each running unit was started with, and the workers that `drain` stopped; until a reboot.
 RECORDS = ROOT / "run/nova/units"
 DRAINED = ROOT / "run/nova/drained"
@@ -498,7 +500,10 @@ def put(source: Path, target: Path) -> None:
 
 
 def save(check: bool) -> Iterator[str]:
-    """Keep what is installed. What an unfinished roll has saved is kept: it is the last good."""
+    """Keep what is installed. What an unfinished roll has saved is kept: it is the last good.
+
+    The release that is left is marked, if it runs: others are removed before it.
+    """
     if (SAVED / "pending").exists():
         return
     if not check:
@@ -513,6 +518,8 @@ def save(check: bool) -> Iterator[str]:
         state = {"release": current_release(), "running": sorted({*running, *drained()})}
         (new / "state.json").write_text(json.dumps(state))
         (new / "pending").touch()
+        if state["release"] and running:
+            (RELEASES / state["release"] / RAN_WELL).touch()
         shutil.rmtree(SAVED, ignore_errors=True)
         new.replace(SAVED)
         os.sync()

@@ -39,14 +39,24 @@ sync --file-system "$folder" # the marker must not outlive a power cut that its 
 mv "$work/nova-release" "$folder/nova-release"
 rm -f "$archive"
 
-# Keep the newest ones. The current one stays whatever its age, and so does the one before it, to
-# which the host can go back.
+# Keep the newest ones, and rather those that have run well: `nova-host save` marks them. Releases
+# that failed push none of them out. What runs stays whatever its age, and so does what the host can
+# go back to: what its last roll has saved, and the release that ran well before the present one.
 current=$(readlink -f "$releases/../current" || true)
-before=$(sed -n 's/.*"release": "\([^"]*\)".*/\1/p' "$releases/../before/state.json" 2>/dev/null || true)
-# shellcheck disable=SC2012 # Nova names these folders: no white space
-ls -1td "$releases"/*/ | tail -n +"$((keep + 1))" | while read -r old; do
-    case ${old%/} in
-        "$current" | "$releases/$before") ;;
+saved=$(sed -n 's/.*"release": "\([^"]*\)".*/\1/p' "$releases/../before/state.json" 2>/dev/null || true)
+present=$current
+if [ -e "$releases/../before/pending" ]; then
+    present=$releases/$saved # the roll that made `current` what it is has not ended
+fi
+by_time() { # the releases that have a file of this name, those with the newest one first
+    # shellcheck disable=SC2012 # Nova names these folders: no white space
+    ls -1td "$releases"/*/"$1" 2>/dev/null | while read -r path; do dirname "$path"; done
+}
+previous=$(by_time ran-well | grep -vxF "$present" | head -n 1)
+{ echo "$folder"; echo "$current"; by_time ran-well; by_time nova-release; by_time .; } |
+    awk 'NF && !seen[$0]++' | tail -n +"$((keep + 1))" | while read -r old; do
+    case $old in
+        "$folder" | "$current" | "$releases/$saved" | "$previous") ;;
         *) rm -rf "$old" ;;
     esac
 done
