@@ -68,14 +68,20 @@ def preflight(
     }
     playbook = folder / "preflight.yml"
     playbook.write_text(yaml.safe_dump([play]))
+    return run_playbook(playbook, f"--inventory={inventory}")
+
+
+def run_playbook(playbook: Path, *options: str, **environment: str) -> str:
+    """Run a playbook on this machine; return the output."""
     environment = os.environ | {
         "ANSIBLE_CONFIG": str(ROOT / "ansible" / "ansible.cfg"),
         "ANSIBLE_ROLES_PATH": str(ROOT / "ansible" / "roles"),
         "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
         "ANSIBLE_NOCOLOR": "1",
+        **environment,
     }
     done = subprocess.run(
-        [ANSIBLE_PLAYBOOK, f"--inventory={inventory}", str(playbook)],
+        [ANSIBLE_PLAYBOOK, *options, str(playbook)],
         env=environment,
         capture_output=True,
         text=True,
@@ -106,9 +112,20 @@ def test_a_full_disk_is_refused_with_what_is_free(tmp_path: Path) -> None:
     assert "a has 120 MB free in /var" in output
 
 
-def test_a_clock_that_nobody_keeps_is_refused(tmp_path: Path) -> None:
-    survey = DEBIAN_12 | {"clock_synchronized": False}
-    assert "the clock of a is not synchronised" in preflight(tmp_path, "base", {"a": {}}, survey)
+@pytest.mark.parametrize(
+    ("synchronized", "said"),
+    [
+        (False, "the clock of a is not synchronised; install systemd-timesyncd or chrony, or set"),
+        (None, "timedatectl cannot tell whether the clock of a is synchronised; install"),
+    ],
+)
+def test_a_clock_that_nobody_keeps_is_refused(
+    tmp_path: Path, synchronized: bool | None, said: str
+) -> None:
+    survey = DEBIAN_12 | {"clock_synchronized": synchronized}
+    output = preflight(tmp_path, "base", {"a": {}}, survey)
+    assert said in output
+    assert "set base_clock_required to false" in output
     allowed = {"a": {"base_clock_required": False}}
     (tmp_path / "b").mkdir()
     assert "failed=0" in preflight(tmp_path / "b", "base", allowed, survey)
@@ -248,6 +265,37 @@ def test_a_frontend_that_could_not_work_is_refused(
 
 def test_a_frontend_that_can_work_is_not_refused(tmp_path: Path) -> None:
     assert "failed=0" in preflight(tmp_path, "frontend", {"a": dict(FRONTEND)})
+
+
+@pytest.mark.parametrize(
+    ("clock", "words"),
+    [("no", "the clock of front1 is not synchronised"), ("yes", "failed=0")],
+)
+def test_a_host_that_is_nothing_but_a_frontend_is_checked_too(
+    tmp_path: Path, clock: str, words: str
+) -> None:
+    """The playbook itself, on a host whose files and programs the test has made."""
+    host = tmp_path / "host"
+    for folder in ("etc", "opt", "var/lib/apt/lists"):
+        (host / folder).mkdir(parents=True)
+    (host / "etc/os-release").write_text("ID=debian\nVERSION_ID=12\n")
+    (host / "var/lib/apt/lists/debian_Packages").touch()
+    programs = {"systemctl": "", "timedatectl": clock, "apt-cache": "Candidate: 2.6.12-1"}
+    (tmp_path / "bin").mkdir()
+    for name, answer in programs.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\nprintf %s '{answer}'\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    local = {"ansible_connection": "local", "ansible_become": False}
+    hosts = {"frontend": {"hosts": {"front1": local | FRONTEND}}, "nova": {"hosts": {"nova1": {}}}}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(hosts))
+    output = run_playbook(
+        ROOT / "ansible" / "playbooks" / "preflight.yml",
+        f"--inventory={tmp_path / 'hosts.yml'}",
+        "--limit=front1",
+        NOVA_HOST_ROOT=str(host),
+        PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+    )
+    assert words in output, output
 
 
 def firewall(**rule: Any) -> dict[str, dict[str, Any]]:
