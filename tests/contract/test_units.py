@@ -20,7 +20,7 @@ MEMBERS = (*SERVICES, "nova-api.socket")
 #: Where a host has programs; systemd-analyze wants to find them.
 RELEASE = "/opt/nova/current/bin"
 NOTING = "/usr/local/sbin/nova-host"
-WORST_EXPOSURE = 2.5
+WORST_EXPOSURE = 2.0
 
 
 def values(unit: str, key: str) -> list[str]:
@@ -67,7 +67,7 @@ def test_systemd_accepts_every_unit(unit_folder: Path) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_exposure_is_low(service: str, unit_folder: Path) -> None:
-    """Each service's exposure score is at most 2.5."""
+    """Each service's exposure score is at most 2.0 of 10; on the lab's hosts this is tested too."""
     name = service.replace("@.", "@trends.")
     result = analyze("security", "--offline=true", f"./{name}", folder=unit_folder)
     found = re.search(r"Overall exposure level for \S+: ([\d.]+)", result.stdout)
