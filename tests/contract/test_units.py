@@ -20,6 +20,7 @@ MEMBERS = (*SERVICES, "nova-api.socket")
 #: Where a host has programs; systemd-analyze wants to find them.
 RELEASE = "/opt/nova/current/bin"
 NOTING = "/usr/local/sbin/nova-host"
+FLOWER_FILE = "flower.conf"
 WORST_EXPOSURE = 2.0
 
 
@@ -112,11 +113,20 @@ def test_every_credential_is_a_secret_setting_with_a_fallback(service: str) -> N
         if "Secret" in str(field.annotation)
     }
     loaded = dict(value.split(":", 1) for value in values(service, "LoadCredential"))
+    loaded.pop(FLOWER_FILE, None)
     fallbacks = {value.partition(":")[0] for value in values(service, "SetCredential")}
     assert loaded
     assert set(loaded) <= secrets
     assert set(loaded) == fallbacks
     assert all(path == f"/etc/nova/credentials/{name}" for name, path in loaded.items())
+
+
+def test_flower_does_not_start_without_its_password() -> None:
+    """Nothing stands in for the file, which is Flower's own and no setting of Nova's."""
+    names = [value.partition(":")[0] for value in values("flower.service", "LoadCredential")]
+    assert FLOWER_FILE in names
+    assert FLOWER_FILE not in str(values("flower.service", "SetCredential"))
+    assert values("flower.service", "ExecStart")[0].endswith(f" --conf=%d/{FLOWER_FILE}")
 
 
 def test_only_the_api_gets_the_key_of_the_tokens() -> None:

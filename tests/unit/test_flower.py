@@ -4,13 +4,18 @@ import errno
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import flower.__main__
 import pytest
+from jinja2 import Template
+from tornado.options import options
 
 from nova import flower as nova_flower
 from nova import logs
 from nova.settings import get_settings
+
+ROLE = Path(__file__).resolve().parents[2] / "ansible" / "roles" / "flower"
 
 
 @pytest.fixture
@@ -65,3 +70,22 @@ def test_a_taken_port_is_one_line(monkeypatch: pytest.MonkeyPatch, given: list[l
     monkeypatch.setattr(sys, "argv", ["flower"])
     with pytest.raises(SystemExit, match="nova: the port that Flower is to listen on is taken"):
         nova_flower.main()
+
+
+def test_the_file_of_the_role_is_what_flower_reads(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """User and password, and where to listen; nothing of it is in the environment."""
+    template = (ROLE / "templates/etc/nova/credentials/flower.conf.j2").read_text()
+    text = Template(template).render(  # noqa: S701  # no HTML
+        flower_user="admin",
+        flower_password="0123._~+/=-abc",  # noqa: S106  # an example, with what the role allows
+        flower_address="192.0.2.7",
+        flower_port=5556,
+    )
+    (tmp_path / "flower.conf").write_text(text)
+    for name in ("basic_auth", "address", "port"):
+        monkeypatch.setattr(options.mockable(), name, getattr(options, name))
+    options.parse_config_file(str(tmp_path / "flower.conf"), final=False)
+    assert options.basic_auth == ["admin:0123._~+/=-abc"]
+    assert (options.address, options.port) == ("192.0.2.7", 5556)
