@@ -77,9 +77,9 @@ def test_the_file_of_the_role_is_what_flower_reads(
 ) -> None:
     """User and password, and where to listen; nothing of it is in the environment."""
     template = (ROLE / "templates/etc/nova/credentials/flower.conf.j2").read_text()
-    text = Template(template).render(  # noqa: S701  # no HTML
+    text = Template(template).render(
         flower_user="admin",
-        flower_password="0123._~+/=-abc",  # noqa: S106  # an example, with what the role allows
+        flower_password="0123._~+/=-abc",  # all that the role allows
         flower_address="192.0.2.7",
         flower_port=5556,
     )
