@@ -98,6 +98,19 @@ def test_only_builtin_modules_are_used(role: str) -> None:
         assert set(modules) <= {"ansible.builtin"}, path
 
 
+@pytest.mark.parametrize("role", ROLES)
+def test_every_file_of_tasks_is_used(role: str) -> None:
+    """By another one of the role, or with `tasks_from` by whoever includes the role."""
+    folder = ANSIBLE / "roles" / role / "tasks"
+    own = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.yml"))
+    everything = "".join(path.read_text(encoding="utf-8") for path in ANSIBLE.rglob("*.yml"))
+    for name in sorted({path.stem for path in folder.glob("*.yml")} - {"main"}):
+        includes = rf"name: {role}\n +tasks_from: {name}$"
+        if role == "rollout":  # round.yml includes one that its importer chooses
+            includes += rf"|rollout_action: {name}$"
+        assert f"_tasks: {name}.yml\n" in own or re.search(includes, everything, re.MULTILINE), name
+
+
 def test_operators_may_set_every_setting_that_is_for_them() -> None:
     """The role knows each non-secret setting of nova/settings.py, and no other."""
     settings = {
