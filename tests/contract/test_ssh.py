@@ -1,6 +1,7 @@
 """How the playbooks reach hosts lasts through an hour in which nothing is said."""
 
 from configparser import ConfigParser
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,9 +16,7 @@ def ssh_options() -> dict[str, str]:
     config = ConfigParser()
     config.read(ROOT / "ansible" / "ansible.cfg")
     words = config["ssh_connection"]["ssh_args"].split()
-    return dict(
-        word.split("=", 1) for flag, word in zip(words, words[1:], strict=False) if flag == "-o"
-    )
+    return dict(word.split("=", 1) for flag, word in pairwise(words) if flag == "-o")
 
 
 def test_a_silent_connection_is_kept_awake_and_a_dead_one_is_noticed() -> None:
