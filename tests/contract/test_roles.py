@@ -111,6 +111,21 @@ def test_every_file_of_tasks_is_used(role: str) -> None:
         assert f"_tasks: {name}.yml\n" in own or re.search(includes, everything, re.MULTILINE), name
 
 
+def test_an_uninstall_removes_all_files_of_redis() -> None:
+    """What files there are depends on the host; what is removed does not."""
+    variables = load(ANSIBLE / "roles" / "redis" / "vars" / "main.yml")
+    written = re.findall(r"'path': '([^']+)'", variables["__redis_files"])
+    folder = re.findall(r'FOLDER = Path\("(.+)"\)', redis_host_text())
+    assert len(written) >= 6
+    assert sorted(written + folder) == sorted(variables["__redis_paths"])
+
+
+def redis_host_text() -> str:
+    """The program that sets up Redis on a host."""
+    path = ANSIBLE / "roles" / "redis" / "files" / "redis_host.py"
+    return path.read_text(encoding="utf-8")
+
+
 def test_operators_may_set_every_setting_that_is_for_them() -> None:
     """The role knows each non-secret setting of nova/settings.py, and no other."""
     settings = {

@@ -1,4 +1,4 @@
-"""A frontend leaves its host, and comes back."""
+"""Frontend, firewall, Redis and all the rest leave their hosts, and come back."""
 
 from typing import Any
 
@@ -36,3 +36,41 @@ def test_uninstall_removes_the_firewall_of_a_host(fleet: Any) -> None:
     play("site")
     assert "table inet nova" in host.check_output("nft list ruleset")
     host.check_output("nova-host await --seconds 60")
+
+
+#: What the role redis writes on a host, and what it has Redis write.
+OF_REDIS = (
+    "/etc/redis/nova /usr/local/sbin/nova-redis-cli /etc/sysctl.d/60-nova-redis.conf "
+    "/etc/apt/apt.conf.d/52nova-redis /etc/needrestart/conf.d/nova-redis.conf "
+    "/etc/systemd/system/redis-server.service.d/nova.conf"
+)
+
+
+def test_the_redis_of_hosts_that_stay_is_not_uninstalled(fleet: Any) -> None:
+    """Not even confirmed."""
+    [name] = fleet.hosts("redis")
+    refused = play_in_vain("uninstall", "--limit", name, "-e", f"confirm={name}")
+    assert f"{name} is in the group redis, and" in refused.words
+    assert fleet.one("redis").service("redis-server").is_running
+
+
+def test_the_whole_fleet_is_uninstalled_and_comes_back_with_its_data(fleet: Any) -> None:
+    """Redis' data stays, until it is told otherwise; the packages stay in any case."""
+    host = fleet.one("redis")
+    host.check_output("nova-redis-cli set nova:test:kept 1")
+    whole = ("--limit", "nova", "-e", "confirm=nova")
+    play("uninstall", *whole)
+    assert host.run(f"ls -d {OF_REDIS} /etc/nova /opt/nova").stdout == ""
+    assert not host.service("redis-server").is_running
+    assert not host.service("redis-server").is_enabled
+    assert host.package("redis-server").is_installed
+    assert play("uninstall", *whole).changed == {}
+    play("site")
+    assert host.check_output("nova-redis-cli getdel nova:test:kept") == "1"
+
+    play("uninstall", *whole, "-e", "remove_data=true")
+    assert host.check_output("ls -A /var/lib/redis") == ""
+    assert host.run("ls -d /var/lib/nova /var/log/nova /var/backups/nova").stdout == ""
+    play("site")
+    for each in fleet.hosts("nova").values():
+        each.check_output("nova-host await --seconds 60")
