@@ -147,3 +147,22 @@ def test_a_server_of_somebody_else_is_left_alone(program: ModuleType, server: Lo
     (program.FOLDER / "root.password").write_text("another")
     with pytest.raises(program.ProblemError, match="was set up by somebody else"):
         host(program, server).own(server.port)
+
+
+def test_a_kernel_that_a_host_may_not_set_is_told_and_changes_nothing(
+    program: ModuleType, server: LocalRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container: its host has to set it. More than Redis wants is fine."""
+    monkeypatch.setattr(program.os, "access", lambda *_: False)
+    value = Path("/proc/sys/vm/overcommit_memory").read_text().strip()
+    kernel = {"vm.overcommit_memory": "9", "net.core.somaxconn": "1", "vm.nova": "1"}
+    looking = host(program, server, kernel=kernel)
+    looking.kernel()
+    assert looking.changes == []
+    assert looking.notes == [
+        f"vm.overcommit_memory is {value}, Redis wants 9; set it on the container's host",
+        "vm.nova is not to be seen on this host (a container?)",
+    ]
+    wanted = host(program, server, kernel={"vm.overcommit_memory": value})
+    wanted.kernel()
+    assert (wanted.changes, wanted.notes) == ([], [])
