@@ -148,6 +148,29 @@ def read_lock(client: redis.Redis) -> FleetLock | None:
     return lock if lock is not None and lock.expires_at > _moment(*time) else None
 
 
+def read_last_token(client: redis.Redis) -> int:
+    """Return the token that was given last; 0 if none was.
+
+    Raises:
+        redis.RedisError: Redis does not answer.
+    """
+    return int(cast(bytes | None, client.get(Keys.FLEET_TOKEN)) or 0)
+
+
+def start_tokens_anew(client: redis.Redis, last_token: int) -> None:
+    """Free the lock of an older state of the data, and see to it that no token is given twice.
+
+    `last_token` is what was given as far as is known. Others may have been given since, so the next
+    one is also higher than the Unix time in seconds: no fleet is locked once a second.
+
+    Raises:
+        redis.RedisError: Redis does not answer.
+    """
+    time = int(_now(client).timestamp())
+    client.set(Keys.FLEET_TOKEN, max(time, last_token, read_last_token(client)))
+    client.delete(Keys.FLEET_LOCK)
+
+
 def _parse(fields: list[bytes]) -> FleetLock | None:
     """Read the fields of a hash as a script returns them: name, value, name, value."""
     return _from_texts(

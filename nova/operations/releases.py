@@ -125,6 +125,36 @@ def previous_release(client: redis.Redis, current: str) -> Release:
     raise NotFoundError(f"there is no good release besides {current}; see: nova release list")
 
 
+def read_judgements(client: redis.Redis) -> dict[str, str]:
+    """Return what was judged of releases, as it is stored: id -> JSON.
+
+    Raises:
+        redis.RedisError: Redis does not answer.
+    """
+    stored = cast(dict[bytes, bytes], client.hgetall(Keys.RELEASES))
+    return {name.decode(): text.decode() for name, text in stored.items()}
+
+
+def merge_judgements(client: redis.Redis, others: dict[str, str]) -> None:
+    """Take over judgements of another state of the data; of two about a release the later counts.
+
+    One that was taken back leaves no trace: a release that was voided in either stays so.
+
+    Raises:
+        redis.RedisError: Redis does not answer.
+    """
+    present = read_judgements(client)
+    for name, text in others.items():
+        known = present.get(name)
+        if known is None or _is_later(name, text, known):
+            client.hset(Keys.RELEASES, name, text)
+
+
+def _is_later(release: str, text: str, known: str) -> bool:
+    one, other = _parse(release, text.encode()), _parse(release, known.encode())
+    return _judged_at(one) > _judged_at(other)
+
+
 def _parse(release: str, stored: bytes) -> Release:
     return Release.model_validate({**json.loads(stored), "id": release})
 

@@ -189,6 +189,24 @@ def test_a_restore_is_undone_with_the_copy_that_it_kept(
     assert redis("getdel nova:test:since") == "1"
 
 
+def test_no_token_comes_twice_and_no_voided_release_comes_back(
+    playbook: Playbook, fleet: Any, stopped: None
+) -> None:
+    """The lock is free afterwards, and the audit says what was done."""
+    data = fleet.one("redis")
+    lock = "nova fleet lock --owner ann --reason rehearsal --json"
+    before = json.loads(data.check_output(lock))["token"]
+    data.check_output("nova release void 9.9-broken --by ann --reason rehearsal")
+    succeeded(playbook("restore", "-e", "backup=latest"))
+    shown = json.loads(data.check_output("nova fleet show --json"))
+    assert shown["lock"] is None
+    assert shown["last"]["action"] == "restore"
+    token = json.loads(data.check_output(lock))["token"]
+    data.check_output(f"nova fleet unlock {token}")
+    assert token > before
+    assert data.run("nova release check 9.9-broken").rc != 0
+
+
 def test_a_redis_that_is_heard_from_elsewhere_is_refused(
     playbook: Playbook, redis: Callable[[str], str], stopped: None
 ) -> None:

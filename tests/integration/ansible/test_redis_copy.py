@@ -7,6 +7,7 @@ import getpass
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ from typing import Any
 import pytest
 import redis
 
+from nova.operations.audit import read_audit
+from nova.operations.lock import free_lock, read_lock, take_lock
+from nova.operations.releases import list_releases, mark_release
+from nova.settings import Settings
 from scripts.local.redis_server import LocalRedis
 
 PROGRAM = Path(__file__).resolve().parents[3] / "ansible/roles/backup/files/redis_copy.py"
@@ -43,9 +48,9 @@ def live(server: LocalRedis) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def run(server: LocalRedis, tmp_path: Path) -> Run:
-    """Run a command of the program; return its answer, or its error."""
+    """Run a command of the program, behind a line of Python; return its answer, or its error."""
 
-    def run(command: str, **given: Any) -> dict[str, Any]:
+    def run(command: str, line: str = "", **given: Any) -> dict[str, Any]:
         options = {
             "command": command,
             "address": "127.0.0.1",
@@ -56,6 +61,7 @@ def run(server: LocalRedis, tmp_path: Path) -> Run:
             "folder": str(tmp_path / "copies"),
             "data": str(server.folder),
             "host": "here",
+            "by": "ann@controller",
             "owner": getpass.getuser(),
             "reader": getpass.getuser(),
             "name": "nova-1",
@@ -69,7 +75,7 @@ def run(server: LocalRedis, tmp_path: Path) -> Run:
         last = f"main({json.dumps(json.dumps(options | given))})\n"
         done = subprocess.run(
             [sys.executable, "-"],
-            input=f"{PROGRAM.read_text()}\n{last}",
+            input=f"{PROGRAM.read_text()}\n{line}\n{last}",
             capture_output=True,
             text=True,
             timeout=60,
@@ -84,14 +90,15 @@ def run(server: LocalRedis, tmp_path: Path) -> Run:
     return run
 
 
-def restore(server: LocalRedis, run: Run) -> dict[str, Any]:
+def restore(server: LocalRedis, run: Run, name: str = "before") -> dict[str, Any]:
     """Put the copy in place of what the server has, as the role does."""
     assert "error" not in run("judge")
     server.stop()
-    assert run("build") == {"built": True}
-    replaced = run("swap", name="before")
+    built = run("build")["built"]
+    replaced = run("swap", name=name)
+    assert "error" not in replaced
     server.start()
-    assert "error" not in run("verify")
+    assert "error" not in run("verify", built=built)
     return replaced
 
 
@@ -166,7 +173,7 @@ def test_a_dry_run_checks_and_writes_nothing(
     assert not (tmp_path / "copies").exists()
     run("make")
     before = sorted(server.folder.rglob("*"))
-    for command in ("build", "swap", "verify"):
+    for command in ("remember", "build", "swap", "verify"):
         assert "error" not in run(command, dry_run=True)
     assert sorted(server.folder.rglob("*")) == before
 
@@ -238,6 +245,61 @@ def test_results_that_expired_since_are_not_missed(
     run("make")
     restore(server, run)
     assert live.exists("celery-task-meta-1") == 1
+
+
+def test_what_the_server_holds_is_compared_with_what_was_built(
+    run: Run, copy: Path, live: redis.Redis
+) -> None:
+    built = run("build")["built"]
+    live.rpush("trends", "since")
+    assert "queue trends: 1 tasks, not 0" in run("verify", built=built)["error"]
+
+
+def judged(client: redis.Redis) -> dict[str, str]:
+    """The releases that were judged, and how."""
+    return {release.id: release.state for release in list_releases(client) if release.since}
+
+
+def test_no_token_of_the_lock_comes_twice_and_no_voided_release_comes_back(
+    run: Run, live: redis.Redis, server: LocalRedis, settings: Settings
+) -> None:
+    """The copy was made in the middle of a roll; another one failed since."""
+    first = take_lock(live, settings, owner="ann", reason="deploy 2")
+    mark_release(live, settings, "1.0-good", "good", by="ann")
+    mark_release(live, settings, "2.0-taken", "voided", by="ann")
+    run("make")
+    free_lock(live, first.token)
+    later = take_lock(live, settings, owner="ben", reason="deploy 3")
+    mark_release(live, settings, "3.0-broken", "voided", by="ben", reason="the gate")
+    mark_release(live, settings, "2.0-taken", "unknown", by="ben")
+    mark_release(live, settings, "2.0-taken", "good", by="ben")
+    run("remember")
+    restore(server, run)
+    assert read_lock(live) is None
+    assert take_lock(live, settings, owner="eve", reason="site").token > later.token
+    assert judged(live) == {"1.0-good": "good", "2.0-taken": "good", "3.0-broken": "voided"}
+    last = read_audit(live, 1)[0]
+    assert (last.by, last.action, last.to) == ("ann@controller", "restore", "nova-1")
+
+
+def test_tokens_are_safe_when_nobody_knows_which_were_given(
+    run: Run, live: redis.Redis, server: LocalRedis, settings: Settings
+) -> None:
+    """The data is gone; the same copy is restored twice."""
+    take_lock(live, settings, owner="ann", reason="deploy 2")
+    run("make")
+    restore(server, run)
+    first = take_lock(live, settings, owner="ben", reason="deploy 3")
+    assert first.token > 1000
+    time.sleep(1.1)
+    restore(server, run, "later")
+    assert take_lock(live, settings, owner="eve", reason="site").token > first.token
+
+
+def test_a_release_that_cannot_settle_a_copy_is_refused(run: Run, copy: Path) -> None:
+    """Before anything is touched: it is older than the playbook."""
+    lacks_it = "sys.modules['nova.operations.restored'] = None"
+    assert "is older than this playbook" in run("judge", lacks_it)["error"]
 
 
 def test_too_little_room_is_refused_before_anything_is_written(

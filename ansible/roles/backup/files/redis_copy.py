@@ -31,6 +31,8 @@ BATCH = 1000
 SNAPSHOT, LOG_FOLDER = "dump.rdb", "appendonlydir"
 #: Data that is ready to be put in place, and data that was replaced.
 READY, REPLACED = "nova-restore", "nova-replaced"
+#: What must not go back in time, beside the copies: an interrupted restore finds it again.
+REMEMBERED = "remembered.json"
 
 
 class CopyError(Exception):
@@ -125,21 +127,21 @@ def batches(client: redis.Redis) -> Iterator[list[bytes]]:
     yield batch
 
 
-def differences(manifest: dict[str, Any], counted: dict[str, Any]) -> list[str]:
-    """Say where a server holds something else than the manifest; expired keys may be missing."""
+def differences(expected: dict[str, Any], counted: dict[str, Any]) -> list[str]:
+    """Say where a server holds something else than expected; expired keys may be missing."""
     found = []
-    for kind in sorted({*manifest["kept"], *counted["kept"]}):
-        was, now = manifest["kept"].get(kind, 0), counted["kept"].get(kind, 0)
+    for kind in sorted({*expected["kept"], *counted["kept"]}):
+        was, now = expected["kept"].get(kind, 0), counted["kept"].get(kind, 0)
         if was != now:
             found.append(f"{kind}: {now} keys, not {was}")
     for kind, now in sorted(counted["expiring"].items()):
-        if now > (was := manifest["expiring"].get(kind, 0)):
+        if now > (was := expected["expiring"].get(kind, 0)):
             found.append(f"{kind}: {now} keys that expire, not {was}")
-    for queue, was in manifest["queues"].items():
+    for queue, was in expected["queues"].items():
         if (now := counted["queues"].get(queue, 0)) != was:
             found.append(f"queue {queue}: {now} tasks, not {was}")
-    if counted["held"] != manifest["held"]:
-        found.append(f"held: {counted['held']} tasks, not {manifest['held']}")
+    if counted["held"] != expected["held"]:
+        found.append(f"held: {counted['held']} tasks, not {expected['held']}")
     return found
 
 
@@ -389,8 +391,45 @@ def read_manifest(folder: Path, *, may_lack: bool) -> dict[str, Any] | None:
     )
 
 
+def restored_module() -> Any:
+    """Return the part of the installed release that knows what must not go back in time.
+
+    Raises:
+        CopyError: the release has none.
+    """
+    try:
+        from nova.operations import restored
+    except ImportError:
+        raise CopyError(
+            "the release on this host is older than this playbook; restore with the checkout that "
+            "the release was built from, or bring the release of this one first: site.yml"
+        ) from None
+    return restored
+
+
+def remember(options: dict[str, Any]) -> dict[str, Any]:
+    """Keep what of the present data must not go back in time."""
+    remembered = restored_module().remember(connect(options))
+    if not options["dry_run"]:
+        path = Path(options["folder"], REMEMBERED)
+        path.write_text(remembered.model_dump_json(), encoding="utf-8")
+        path.chmod(0o600)
+    return {"last_token": remembered.last_token}
+
+
+def settle(client: redis.Redis, options: dict[str, Any]) -> None:
+    """Bring the loaded copy to what was kept; where the data was gone, to what is safe."""
+    module, path = restored_module(), Path(options["folder"], REMEMBERED)
+    text = path.read_text(encoding="utf-8") if path.exists() else "{}"
+    remembered = module.Remembered.model_validate_json(text)
+    client.select(0)
+    name = Path(options["source"]).name
+    module.settle(client, remembered, by=options["by"], name=name)
+
+
 def judge(options: dict[str, Any]) -> dict[str, Any]:
     """Refuse a copy that is damaged, too old, or too new for this server; return its manifest."""
+    restored_module()
     folder = Path(options["source"])
     manifest = read_manifest(folder, may_lack=options["without_manifest"])
     copy, installed = folder / SNAPSHOT, server_version()
@@ -428,12 +467,14 @@ def existing_parent(path: Path) -> Path:
 def build(options: dict[str, Any]) -> dict[str, Any]:
     """Load a copy into a server of its own, compare it, and leave it as an append-only file.
 
+    Return what that holds; it differs from the copy in what must not go back in time.
+
     A Redis with `appendonly yes` and no such file would start empty beside a snapshot. So it is
     made here, by a Redis that was started without, before the live data is touched.
     """
     data, owner = Path(options["data"]), options["owner"]
     if options["dry_run"]:
-        return {"built": False}
+        return {"built": {}}
     if not data.exists():
         data.mkdir(mode=0o750)
         shutil.chown(data, owner, owner)
@@ -446,10 +487,12 @@ def build(options: dict[str, Any]) -> dict[str, Any]:
     copy_file(source / SNAPSHOT, part / SNAPSHOT)
     with scratch_server(part, options) as scratch:
         compare(manifest, scratch, options)
+        settle(scratch, options)
+        built = count(scratch, options["queues"])
         scratch.config_set("appendonly", "yes")
         until(lambda: is_rewritten(scratch), options["timeout"], "writing the append-only file")
     part.rename(ready)
-    return {"built": True}
+    return {"built": built}
 
 
 def is_rewritten(client: redis.Redis) -> bool:
@@ -466,16 +509,16 @@ def is_rewritten(client: redis.Redis) -> bool:
 
 
 def compare(
-    manifest: dict[str, Any] | None, client: redis.Redis, options: dict[str, Any]
+    expected: dict[str, Any] | None, client: redis.Redis, options: dict[str, Any]
 ) -> dict[str, Any]:
-    """Count what a server holds and compare it with a manifest, if there is one.
+    """Count what a server holds and compare it with what it should hold, if that is known.
 
     Raises:
         CopyError: it holds something else.
     """
     counted = count(client, options["queues"])
-    if manifest and (found := differences(manifest, counted)):
-        raise CopyError(f"not what the manifest says: {'; '.join(found)}")
+    if expected and (found := differences(expected, counted)):
+        raise CopyError(f"it does not hold what it should: {'; '.join(found)}")
     return counted
 
 
@@ -497,7 +540,7 @@ def swap(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def verify(options: dict[str, Any]) -> dict[str, Any]:
-    """Wait until the live Redis has loaded its data, and compare it with the manifest."""
+    """Wait until the live Redis has loaded its data, and compare it with what was built."""
     client = connect(options)
     if options["dry_run"]:
         return {}
@@ -509,15 +552,14 @@ def verify(options: dict[str, Any]) -> dict[str, Any]:
             return False  # also while it loads
 
     until(is_up, options["timeout"], "the start of Redis")
-    manifest = read_manifest(Path(options["source"]), may_lack=options["without_manifest"])
-    return compare(manifest, client, options)
+    return compare(options["built"], client, options)
 
 
 def main(text: str) -> None:
     """Do what the options ask for, and print the answer or the error as JSON."""
     options = options_of(text)
     commands = {"ask": ask, "make": make, "judge": judge, "build": build, "swap": swap}
-    commands["verify"] = verify
+    commands |= {"remember": remember, "verify": verify}
     try:
         answer = commands[options["command"]](options)
     except (CopyError, OSError, redis.RedisError, ValueError, KeyError) as error:
