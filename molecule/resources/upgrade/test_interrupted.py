@@ -66,6 +66,31 @@ def test_a_roll_whose_controller_died_goes_back_when_asked(
     assert running() == {base_release}
 
 
+def test_a_roll_that_was_frozen_and_overtaken_changes_nothing_any_more(
+    base_release: str,
+    start: Callable[..., Begun],
+    reached: Callable[[str], Host],
+    playbook: Playbook,
+    releases: Releases,
+    running: Running,
+    under_load: UnderLoad,
+    audit: Callable[[], dict[str, Any]],
+) -> None:
+    """SIGSTOP to the controller in the middle of the second host; it wakes when all is over."""
+    with under_load():
+        roll = start("deploy", "-e", f"release={releases()}")
+        reached("nova2")
+        roll.signal(signal.SIGSTOP)
+        back = ("-e", f"release={base_release}", "-e", "take_over=true")
+        assert playbook("rollback", *back).code == 0
+        roll.signal(signal.SIGCONT)
+        ended = roll.wait(seconds=600)
+    assert ended.code != 0
+    assert "another run has taken the lock" in ended.words
+    assert running() == {base_release}
+    assert audit()["result"] == "interrupted"
+
+
 Disturbances = dict[str, Callable[[Host], object]]
 
 
