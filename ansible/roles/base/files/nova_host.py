@@ -514,12 +514,13 @@ def save(check: bool) -> Iterator[str]:
         with tarfile.open(new / "files.tar", "w") as package:
             for path in own_paths():
                 package.add(path, arcname=str(path.relative_to(ROOT)))
+        release = current_release()
         running = [name for name, unit in units().items() if is_up(unit)]
-        state = {"release": current_release(), "running": sorted({*running, *drained()})}
+        state = {"release": release, "running": sorted({*running, *drained()})}
         (new / "state.json").write_text(json.dumps(state))
         (new / "pending").touch()
-        if state["release"] and running:
-            (RELEASES / state["release"] / RAN_WELL).touch()
+        if release and running:
+            (RELEASES / release / RAN_WELL).touch()
         shutil.rmtree(SAVED, ignore_errors=True)
         new.replace(SAVED)
         os.sync()
