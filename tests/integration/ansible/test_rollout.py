@@ -85,13 +85,14 @@ def test_the_lock_is_above_what_hosts_have_seen(
 def test_a_new_host_is_locked_for_and_gets_what_the_others_run(
     run: Run, asked: Callable[..., list[str]], programs: Path
 ) -> None:
-    """`site.yml --limit nova2`, with a checkout that is ahead of the fleet."""
+    """`site.yml --limit nova2`, with a checkout ahead of the fleet, of which a host is lost."""
     asked(LOCKS)
     program = programs / "readlink"
     program.write_text("#!/bin/sh\necho releases/1.0-old\n")
     program.chmod(0o755)
     site = {"options": ("--limit=nova2",), "rollout_action": "site"}
-    fleet = {"rollout_fleet": ["nova1", "nova2"]}
+    hosts: dict[str, Any] = {"nova0": CUT_OFF, "nova1": {}, "nova2": {}}
+    fleet: dict[str, Any] = {"rollout_fleet": list(hosts), "hosts": hosts}
     said = run("begin", **site, **fleet)
     assert "the fleet runs 1.0-old, and nova2 would get 2.0-new" in said
     assert "-e release=1.0-old" in said
