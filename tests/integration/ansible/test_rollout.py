@@ -150,3 +150,26 @@ def test_what_could_not_be_noted_is_said_and_fails(
     assert "this could not be noted: Redis is full" in said
     assert "sudo nova release good 2.0-new" in said
     assert "1.0-old: fleet unlock 7" in asked()
+
+
+def test_nobody_is_told_to_call_a_release_good_that_failed(
+    run: Run, asked: Callable[..., list[str]]
+) -> None:
+    asked("case $2 in note) echo 'Redis is full' >&2; exit 1;; esac")
+    failure = {"rollout_failed_in": "roll", "rollout_failure": "the hook refused"}
+    said = run("end", rollout_stewards=STEWARDS, rollout_token=7, **failure)
+    assert "this could not be noted: Redis is full; the lock expires by itself" in said
+    assert "nova release good" not in said
+
+
+def test_the_workers_of_the_fleet_are_asked_for_but_for_those_that_were_stopped(
+    run: Run, asked: Callable[..., list[str]]
+) -> None:
+    asked(LOCKS)
+    states = {"trends": "active", "maintenance": "failed", "analytics": "inactive"}
+    units = {
+        f"celery-worker@{name}.service": {"enabled": True, "state": state}
+        for name, state in states.items()
+    }
+    run("begin", hosts={"nova1": {}}, base_survey=RUNNING | {"units": units, "hostname": "one"})
+    assert asked()[0] == "1.0-old: fleet check --worker=maintenance@one --worker=trends@one"

@@ -130,8 +130,9 @@ def one_at_a_time(token: int) -> Iterator[None]:
 
 
 def last_token() -> int:
-    """Return the highest token of the fleet's lock that has been here; 0 if none."""
-    return int(LOCK_TOKEN.read_text()) if LOCK_TOKEN.exists() else 0
+    """Return the highest token of the fleet's lock that has been here; 0 if none is known."""
+    text = content_of(LOCK_TOKEN).strip()  # empty, perhaps, after a power cut
+    return int(text) if text.isdigit() else 0
 
 
 # --- Units
