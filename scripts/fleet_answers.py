@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,15 @@ def ask(playbook: str, options: argparse.Namespace, *more: str) -> dict[str, Any
             raise SystemExit(done.returncode or 1)
         found: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
         return found
+
+
+def tell(found: dict[str, Any], options: argparse.Namespace, show: Callable[..., None]) -> int:
+    """Print what hosts said, as JSON or by `show`; return the exit code, 1 if one has a problem."""
+    if options.json:
+        print(json.dumps(found, indent=2))
+    else:
+        show(found)
+    return 1 if found["problems"] else 0
 
 
 def parser_of(program: str, description: str | None) -> argparse.ArgumentParser:

@@ -9,7 +9,7 @@ import json
 import sys
 from typing import Any
 
-from scripts.fleet_answers import ask, parser_of
+from scripts.fleet_answers import ask, parser_of, tell
 
 
 def show(found: dict[str, Any]) -> None:
@@ -34,11 +34,7 @@ def main() -> int:
     asked = {"unit": options.unit, "lines": options.lines}
     given = {name: value for name, value in asked.items() if value is not None}
     found = ask("logs.yml", options, "-e", json.dumps(given))
-    if options.json:
-        print(json.dumps(found, indent=2))
-    else:
-        show(found)
-    return 1 if found["problems"] else 0
+    return tell(found, options, show)
 
 
 if __name__ == "__main__":

@@ -4,15 +4,15 @@ Runs ansible/playbooks/status.yml, which asks the hosts, and shows what they sai
 goes to ansible-playbook, such as `-- --ask-vault-pass`.
 """
 
-import json
 import sys
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
+from nova.runtime.redis_status import SentinelStatus
 from nova.terminal import console, new_list
-from scripts.fleet_answers import ask, parser_of
+from scripts.fleet_answers import ask, parser_of, tell
 
 
 def host_table(hosts: dict[str, dict[str, Any]]) -> Table:
@@ -80,8 +80,7 @@ def show(found: dict[str, Any]) -> None:
         console.print(escape(line))
     # A host may have a release that does not know of them yet.
     for sentinel in fleet.get("sentinels", []):
-        answer = sentinel["problem"] or f"{sentinel['primary']} is the primary"
-        console.print(escape(f"  sentinel {sentinel['address']}: {answer}"))
+        console.print(escape(f"  {SentinelStatus.model_validate(sentinel).line()}"))
     lock = (found["operations"] or {}).get("lock")
     console.print(escape(f"Lock: {lock['owner']}, {lock['reason']}." if lock else "Lock: free."))
 
@@ -90,11 +89,7 @@ def main() -> int:
     """Show it; exit 1 if a host was not reached, or could not say how the fleet is."""
     options = parser_of("fleet_status", __doc__).parse_args()
     found = ask("status.yml", options)
-    if options.json:
-        print(json.dumps(found, indent=2))
-    else:
-        show(found)
-    return 1 if found["problems"] else 0
+    return tell(found, options, show)
 
 
 if __name__ == "__main__":

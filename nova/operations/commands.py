@@ -90,7 +90,7 @@ def lock(
 def renew(
     token: TokenArgument, ttl: TtlOption = fleet_lock.TTL_SECONDS, as_json: JsonOption = False
 ) -> None:
-    """Let the lock live longer; exit code 3 if it is not this token's any more, and whose it is."""
+    """Let the lock live longer; ends with 3, and says why, if it is not this token's any more."""
     with open_redis(get_settings()) as client:
         try:
             renewed = fleet_lock.renew_lock(client, token, ttl)

@@ -64,14 +64,12 @@ def judge(fleet: Fleet, expected: Expected) -> list[Finding]:
     findings = []
     online = {worker.name: worker for worker in fleet.workers}
     for name in sorted(set(expected.workers)):
-        if name not in online:
-            findings.append(Finding(part=f"worker {name}", detail="it is not online"))
-        elif online[name].state != "working":
+        state = online[name].state if name in online else "not online"
+        if state != "working":
             # Who drains a host does so on purpose; whether its queues have another is asked below.
-            is_drained = online[name].state in ("draining", "drained")
-            detail = f"it is {online[name].state}"
+            is_meant = state in ("draining", "drained")
             findings.append(
-                Finding(part=f"worker {name}", detail=detail, is_refused=not is_drained)
+                Finding(part=f"worker {name}", detail=f"it is {state}", is_refused=not is_meant)
             )
     for queue in QUEUES:
         if not any(

@@ -51,8 +51,7 @@ def list_releases(client: redis.Redis) -> list[Release]:
     # Imported here: it brings Celery, which the other commands can do without.
     from nova.runtime.heartbeat import read_workers
 
-    stored = cast(dict[bytes, bytes], client.hgetall(Keys.RELEASES))
-    found = {name.decode(): _parse(name.decode(), text) for name, text in stored.items()}
+    found = {name: _parse(name, text) for name, text in read_judgements(client).items()}
     running = Counter(worker.release for worker in read_workers(client))
     for name, workers in running.items():
         found.setdefault(name, Release(id=name)).workers = workers
@@ -151,11 +150,10 @@ def merge_judgements(client: redis.Redis, others: dict[str, str]) -> None:
 
 
 def _is_later(release: str, text: str, known: str) -> bool:
-    one, other = _parse(release, text.encode()), _parse(release, known.encode())
-    return _judged_at(one) > _judged_at(other)
+    return _judged_at(_parse(release, text)) > _judged_at(_parse(release, known))
 
 
-def _parse(release: str, stored: bytes) -> Release:
+def _parse(release: str, stored: str | bytes) -> Release:
     return Release.model_validate({**json.loads(stored), "id": release})
 
 

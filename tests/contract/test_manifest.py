@@ -9,15 +9,21 @@ from nova.queues import QUEUES
 from nova.schedule import SCHEDULE
 
 
-def printed() -> str:
-    """Return what the command prints, which asks no Redis."""
+def nova_release(*words: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    """Run `nova release`, which asks no Redis for these."""
     return subprocess.run(
-        [sys.executable, "-m", "nova", "release", "manifest"],
+        [sys.executable, "-m", "nova", "release", *words],
         env={"REDIS_URL": "redis://localhost"},
-        check=True,
+        input=text,
+        check=False,
         capture_output=True,
         text=True,
-    ).stdout
+    )
+
+
+def printed() -> str:
+    """Return the manifest as the command prints it."""
+    return nova_release("manifest").stdout
 
 
 def test_it_has_every_task_with_its_queue_and_arguments_and_fits_itself() -> None:
@@ -42,3 +48,15 @@ def test_a_task_less_is_seen() -> None:
     del text["tasks"]["nova.governance.send_notification_task"]
     [change] = compare(old, parse_manifest(json.dumps(text), "new"))
     assert not change.is_compatible
+
+
+def test_a_release_compares_itself_with_the_manifest_of_another() -> None:
+    """So a roll does it, before the release runs anywhere."""
+    own = printed()
+    same = nova_release("compare", "--json", "-", text=own)
+    assert json.loads(same.stdout) == {"is_compatible": True, "changes": []}
+    more = json.loads(own)
+    more["tasks"]["nova.trends.gone"] = next(iter(more["tasks"].values()))
+    other = nova_release("compare", "-", text=json.dumps(more))
+    assert other.returncode == 1
+    assert other.stderr.startswith("nova.trends.gone")

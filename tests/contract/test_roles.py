@@ -158,6 +158,15 @@ def test_a_roll_knows_a_lost_lock_by_its_exit_code() -> None:
     assert f"\nLOCK_LOST_EXIT_CODE = {code}\n" in program
 
 
+def test_who_does_it_is_found_out_in_one_way() -> None:
+    """The lock, the audit of a roll and that of a restore name the same person."""
+    said = {
+        load(ANSIBLE / "roles" / role / "defaults" / "main.yml")[f"{role}_by"]
+        for role in ("rollout", "backup")
+    }
+    assert len(said) == 1
+
+
 def test_sample_secrets_are_known_to_the_role() -> None:
     """The role refuses the same sample words as the application, only earlier."""
     words = load(ANSIBLE / "roles" / "api" / "vars" / "main.yml")["__api_placeholder_words"]

@@ -1,8 +1,10 @@
 """Frontend, firewall, Redis and all the rest leave their hosts, and come back."""
 
+from pathlib import Path
 from typing import Any
 
 import httpx
+import yaml
 
 from scripts.lab.plays import play, play_in_vain
 
@@ -38,14 +40,6 @@ def test_uninstall_removes_the_firewall_of_a_host(fleet: Any) -> None:
     host.check_output("nova-host await --seconds 60")
 
 
-#: What the role redis writes on a host, and what it has Redis write.
-OF_REDIS = (
-    "/etc/redis/nova /usr/local/sbin/nova-redis-cli /etc/sysctl.d/60-nova-redis.conf "
-    "/etc/apt/apt.conf.d/52nova-redis /etc/needrestart/conf.d/nova-redis.conf "
-    "/etc/systemd/system/redis-server.service.d/nova.conf"
-)
-
-
 def test_the_redis_of_hosts_that_stay_is_not_uninstalled(fleet: Any) -> None:
     """Not even confirmed."""
     [name] = fleet.hosts("redis")
@@ -54,13 +48,17 @@ def test_the_redis_of_hosts_that_stay_is_not_uninstalled(fleet: Any) -> None:
     assert fleet.one("redis").service("redis-server").is_running
 
 
-def test_the_whole_fleet_is_uninstalled_and_comes_back_with_its_data(fleet: Any) -> None:
+def test_the_whole_fleet_is_uninstalled_and_comes_back_with_its_data(
+    fleet: Any, root: Path
+) -> None:
     """Redis' data stays, until it is told otherwise; the packages stay in any case."""
+    role = yaml.safe_load((root / "ansible/roles/redis/vars/main.yml").read_text())
+    of_redis = " ".join(role["__redis_paths"])
     host = fleet.one("redis")
     host.check_output("nova-redis-cli set nova:test:kept 1")
     whole = ("--limit", "nova", "-e", "confirm=nova")
     play("uninstall", *whole)
-    assert host.run(f"ls -d {OF_REDIS} /etc/nova /opt/nova").stdout == ""
+    assert host.run(f"ls -d {of_redis} /etc/nova /opt/nova").stdout == ""
     assert not host.service("redis-server").is_running
     assert not host.service("redis-server").is_enabled
     assert host.package("redis-server").is_installed

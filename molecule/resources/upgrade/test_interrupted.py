@@ -17,22 +17,37 @@ Playbook = Callable[..., Any]
 Releases = Callable[..., Path]
 Running = Callable[[], set[str]]
 UnderLoad = Callable[[], Any]
+Begin = Callable[[], tuple[Begun, Path]]
+
+
+@pytest.fixture
+def begin(
+    base_release: str,
+    start: Callable[..., Begun],
+    reached: Callable[[str], Host],
+    releases: Releases,
+) -> Begin:
+    """Begin a deploy, and wait until it has come to the second host; return it and its release."""
+
+    def begin_roll() -> tuple[Begun, Path]:
+        new = releases()
+        roll = start("deploy", "-e", f"release={new}")
+        reached("nova2")
+        return roll, new
+
+    return begin_roll
 
 
 def test_a_roll_whose_controller_died_goes_on_when_asked(
     base_release: str,
-    start: Callable[..., Begun],
-    reached: Callable[[str], Host],
+    begin: Begin,
     playbook: Playbook,
-    releases: Releases,
     running: Running,
     under_load: UnderLoad,
 ) -> None:
     """kill -9 in the middle of the second host: the lock stays, and only --take-over goes on."""
-    new = releases()
     with under_load():
-        roll = start("deploy", "-e", f"release={new}")
-        reached("nova2")
+        roll, new = begin()
         roll.signal(signal.SIGKILL)
         assert len(running()) > 1
         refused = playbook("deploy", "-e", f"release={new}")
@@ -48,17 +63,14 @@ def test_a_roll_whose_controller_died_goes_on_when_asked(
 
 def test_a_roll_whose_controller_died_goes_back_when_asked(
     base_release: str,
-    start: Callable[..., Begun],
-    reached: Callable[[str], Host],
+    begin: Begin,
     playbook: Playbook,
-    releases: Releases,
     running: Running,
     under_load: UnderLoad,
 ) -> None:
     """Ctrl-C this time; rollback without a name finds what ran before the roll."""
     with under_load():
-        roll = start("deploy", "-e", f"release={releases()}")
-        reached("nova2")
+        roll, _new = begin()
         roll.signal(signal.SIGINT)
         roll.wait(seconds=60)
         done = playbook("rollback", "-e", "take_over=true")
@@ -68,18 +80,15 @@ def test_a_roll_whose_controller_died_goes_back_when_asked(
 
 def test_a_roll_that_was_frozen_and_overtaken_changes_nothing_any_more(
     base_release: str,
-    start: Callable[..., Begun],
-    reached: Callable[[str], Host],
+    begin: Begin,
     playbook: Playbook,
-    releases: Releases,
     running: Running,
     under_load: UnderLoad,
     audit: Callable[[], dict[str, Any]],
 ) -> None:
     """SIGSTOP to the controller in the middle of the second host; it wakes when all is over."""
     with under_load():
-        roll = start("deploy", "-e", f"release={releases()}")
-        reached("nova2")
+        roll, _new = begin()
         roll.signal(signal.SIGSTOP)
         back = ("-e", f"release={base_release}", "-e", "take_over=true")
         assert playbook("rollback", *back).code == 0

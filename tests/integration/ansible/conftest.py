@@ -11,10 +11,36 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
-BIN = Path(sys.executable).parent
+ANSIBLE = ROOT / "ansible"
 Run = Callable[..., str]
 #: What the survey says of a host that has nothing yet.
 NEW_HOST = {"release": "", "releases": [], "pending": False, "units": {}, "lock_token": 0}
+
+
+def ansible_playbook(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run ansible-playbook with the checkout's configuration, which names the roles."""
+    program = Path(sys.executable).parent / "ansible-playbook"
+    return with_configuration(program, *arguments, **environment)
+
+
+def run_playbook(*arguments: object, **environment: str) -> str:
+    """Do the same, however it ends; return what it printed, in one line."""
+    done = ansible_playbook(*arguments, **environment)
+    return " ".join(done.stdout.split()) + done.stderr
+
+
+def with_configuration(*command: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a program that asks hosts with Ansible."""
+    configuration = {"ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    return subprocess.run(
+        [str(word) for word in command],
+        cwd=ROOT,
+        env=os.environ | configuration | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 @pytest.fixture
@@ -69,18 +95,7 @@ def run(tmp_path: Path, hooks: Path, programs: Path) -> Run:
         }
         playbook = tmp_path / "play.yml"
         playbook.write_text(yaml.safe_dump([play]))
-        environment = os.environ | {
-            "ANSIBLE_CONFIG": str(ROOT / "ansible" / "ansible.cfg"),
-            "ANSIBLE_NOCOLOR": "1",
-        }
-        done = subprocess.run(
-            [BIN / "ansible-playbook", f"--inventory={inventory}", playbook, *options],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = ansible_playbook(f"--inventory={inventory}", playbook, *options)
         return f"exit {done.returncode} " + " ".join((done.stdout + done.stderr).split())
 
     return run_tasks
@@ -120,21 +135,12 @@ class Hosts:
         common = {"ansible_connection": "local", "ansible_become": False}
         groups = {name: {"hosts": hosts} for name, hosts in self.groups.items()}
         self.inventory.write_text(yaml.safe_dump({"all": {"vars": common}, **groups}))
-        settings = {"ANSIBLE_CONFIG": str(ROOT / "ansible/ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
-        return subprocess.run(
-            command,
-            cwd=ROOT,
-            env=os.environ | settings,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return with_configuration(*command)
 
     def play(self, playbook: str, *options: str) -> str:
         """Run a playbook, which must not fail; return what it showed, in one line."""
         ansible = str(Path(sys.executable).parent / "ansible-playbook")
-        path = str(ROOT / "ansible/playbooks" / playbook)
+        path = str(ANSIBLE / "playbooks" / playbook)
         done = self.run(ansible, f"--inventory={self.inventory}", path, *options)
         assert done.returncode == 0, done.stdout + done.stderr
         return " ".join(done.stdout.split())

@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,31 +16,9 @@ import redis
 import yaml
 
 from scripts.local.redis_server import LocalRedis
-
-ROOT = Path(__file__).resolve().parents[3]
-ANSIBLE = ROOT / "ansible"
-ANSIBLE_PLAYBOOK = str(Path(sys.executable).parent / "ansible-playbook")
-ENVIRONMENT = os.environ | {
-    "ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg"),
-    "ANSIBLE_ROLES_PATH": str(ANSIBLE / "roles"),
-    "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
-    "ANSIBLE_NOCOLOR": "1",
-}
+from tests.integration.ansible.conftest import ANSIBLE, run_playbook
 
 Play = Callable[..., str]
-
-
-def run_playbook(*arguments: str, **environment: str) -> str:
-    """Run ansible-playbook, and return what it printed, in one line."""
-    done = subprocess.run(
-        [ANSIBLE_PLAYBOOK, *arguments],
-        env=ENVIRONMENT | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return " ".join(done.stdout.split()) + done.stderr
 
 
 @pytest.fixture

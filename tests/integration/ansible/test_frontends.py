@@ -1,14 +1,10 @@
 """Frontends are changed one after the other; each has a certificate. Nothing needs a lab host."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[3]
-ANSIBLE = ROOT / "ansible"
+from tests.integration.ansible.conftest import ANSIBLE, ansible_playbook
 
 
 def test_frontends_of_the_fleet_are_changed_one_after_the_other() -> None:
@@ -35,18 +31,7 @@ def test_each_batch_makes_the_certificates_of_its_own_hosts(tmp_path: Path) -> N
     playbook.write_text(yaml.safe_dump([play]))
 
     def run() -> str:
-        done = subprocess.run(
-            [
-                str(Path(sys.executable).parent / "ansible-playbook"),
-                *("--inventory=front1,front2,", "--connection=local", str(playbook)),
-            ],
-            env=os.environ
-            | {"ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = ansible_playbook("--inventory=front1,front2,", "--connection=local", playbook)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

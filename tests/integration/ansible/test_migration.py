@@ -5,7 +5,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import tarfile
 import time
@@ -16,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[3]
-ANSIBLE_PLAYBOOK = str(Path(sys.executable).parent / "ansible-playbook")
+from tests.integration.ansible.conftest import ANSIBLE, ansible_playbook, run_playbook
+
 NOW = 1_790_000_000  # 2026-09-21T14:13:20Z
 HOUR = 3600
 #: Of `nova migration status`: safe, not safe, and nobody knows.
@@ -79,21 +78,7 @@ def play(tmp_path: Path) -> Play:
         playbook = tmp_path / "play.yml"
         playbook.write_text(yaml.safe_dump(plays))
         logs = json.dumps({"__migration_log_dir": str(tmp_path / "logs")})
-        done = subprocess.run(
-            [ANSIBLE_PLAYBOOK, f"--inventory={inventory}", "-e", logs, *options, str(playbook)],
-            env=os.environ
-            | {
-                "ANSIBLE_CONFIG": str(ROOT / "ansible" / "ansible.cfg"),
-                "ANSIBLE_ROLES_PATH": str(ROOT / "ansible" / "roles"),
-                "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
-                "ANSIBLE_NOCOLOR": "1",
-            },
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        return " ".join(done.stdout.split()) + done.stderr
+        return run_playbook(f"--inventory={inventory}", "-e", logs, *options, playbook)
 
     return run
 
@@ -242,16 +227,8 @@ def test_an_archive_that_was_interrupted_is_completed(play: Play, logs: Path) ->
 )
 def test_the_playbook_wants_one_way_before_it_talks_to_any_host(way: tuple[str, ...]) -> None:
     """The hosts of the example inventory do not exist."""
-    ansible = ROOT / "ansible"
-    inventory = ansible / "inventories" / "production"
-    done = subprocess.run(
-        [ANSIBLE_PLAYBOOK, "-i", str(inventory), str(ansible / "playbooks/migrate.yml"), *way],
-        env=os.environ | {"ANSIBLE_CONFIG": str(ansible / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    inventory = ANSIBLE / "inventories" / "production"
+    done = ansible_playbook("-i", inventory, ANSIBLE / "playbooks" / "migrate.yml", *way)
     assert done.returncode != 0
     output = " ".join(done.stdout.split())
     assert "say where to go: either phase as 1, 2 or 3 (-e phase=1), or rollback" in output

@@ -6,7 +6,6 @@ such a host says of itself is given: its distribution as a survey, its package s
 """
 
 import os
-import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -19,9 +18,8 @@ from scripts import build_release
 from scripts.bundle.content import Maker, sha256
 from scripts.bundle.targets import Target
 from scripts.mirrors import Mirrors
+from tests.integration.ansible.conftest import ROOT, run_playbook
 
-ROOT = Path(__file__).resolve().parents[3]
-ANSIBLE_PLAYBOOK = str(Path(sys.executable).parent / "ansible-playbook")
 DEBIAN_12 = {
     "system": "debian",
     "system_version": "12",
@@ -69,26 +67,6 @@ def preflight(
     playbook = folder / "preflight.yml"
     playbook.write_text(yaml.safe_dump([play]))
     return run_playbook(playbook, f"--inventory={inventory}")
-
-
-def run_playbook(playbook: Path, *options: str, **environment: str) -> str:
-    """Run a playbook on this machine; return the output."""
-    environment = os.environ | {
-        "ANSIBLE_CONFIG": str(ROOT / "ansible" / "ansible.cfg"),
-        "ANSIBLE_ROLES_PATH": str(ROOT / "ansible" / "roles"),
-        "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
-        "ANSIBLE_NOCOLOR": "1",
-        **environment,
-    }
-    done = subprocess.run(
-        [ANSIBLE_PLAYBOOK, *options, str(playbook)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return " ".join(done.stdout.split()) + done.stderr
 
 
 def test_a_host_that_is_as_it_should_be_is_not_refused(tmp_path: Path) -> None:

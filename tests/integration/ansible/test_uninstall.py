@@ -1,7 +1,6 @@
 """What uninstall.yml refuses. Only its checks are run, for the hosts are this machine."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-ANSIBLE = Path(__file__).resolve().parents[3] / "ansible"
+from tests.integration.ansible.conftest import ANSIBLE, ansible_playbook
+
 LAST_CHECK = "Check that no host that stays needs this one"
 OWN = "id=7 addr=192.0.2.1:41000 laddr=192.0.2.1:6379 name= user=nova lib-ver=5"
 ANNS = "id=8 addr=127.0.0.1:41000 laddr=127.0.0.1:6379 name= user=admin lib-ver=5"
@@ -37,23 +37,9 @@ def run(tmp_path: Path) -> Run:
         program = tmp_path / "nova-redis-cli"
         program.write_text(f"#!/bin/sh\necho '{clients}'\n")
         program.chmod(0o755)
-        done = subprocess.run(
-            [
-                str(Path(sys.executable).parent / "ansible-playbook"),
-                *(f"--inventory={inventory}", "--limit", hosts, "-e", f"confirm={hosts}"),
-                str(playbook),
-            ],
-            env=os.environ
-            | {
-                "ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg"),
-                "ANSIBLE_ROLES_PATH": str(ANSIBLE / "roles"),
-                "ANSIBLE_NOCOLOR": "1",
-                "PATH": f"{tmp_path}:{os.environ['PATH']}",
-            },
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
+        done = ansible_playbook(
+            *(f"--inventory={inventory}", "--limit", hosts, "-e", f"confirm={hosts}", playbook),
+            PATH=f"{tmp_path}:{os.environ['PATH']}",
         )
         words = " ".join((done.stdout + done.stderr).split())
         return "" if done.returncode == 0 else words

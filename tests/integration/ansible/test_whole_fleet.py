@@ -3,9 +3,7 @@
 Ansible itself runs them on hosts that are this machine; they are refused before anything is done.
 """
 
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-ANSIBLE = Path(__file__).resolve().parents[3] / "ansible"
+from tests.integration.ansible.conftest import ANSIBLE, ansible_playbook
+
 Run = Callable[..., str]
 
 
@@ -34,18 +33,7 @@ def run(tmp_path: Path, playbooks: Path) -> Run:
     inventory.write_text(yaml.safe_dump({"nova": fleet | {"vars": local}}))
 
     def play(name: str, *options: str) -> str:
-        done = subprocess.run(
-            [
-                str(Path(sys.executable).parent / "ansible-playbook"),
-                *(f"--inventory={inventory}", str(playbooks / name), *options),
-            ],
-            env=os.environ
-            | {"ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = ansible_playbook(f"--inventory={inventory}", playbooks / name, *options)
         assert done.returncode != 0, done.stdout
         return " ".join((done.stdout + done.stderr).split())
 
