@@ -41,7 +41,7 @@ def preflight(
 ) -> str:
     """Run a role's preflight on hosts that are given with their variables; return the output.
 
-    The variable `redis` says which Redis a host would get.
+    The variable `redis` says which Redis a host would get, `haproxy` what a frontend has.
     """
     for name, variables in hosts.items():
         program = folder / name / "apt-cache"
@@ -50,6 +50,9 @@ def preflight(
             f"#!/bin/sh\necho '  Candidate: 5:{variables.pop('redis', '7.0.15')}-1'\n"
         )
         program.chmod(0o755)
+        cat = program.with_name("cat")
+        cat.write_text(f"#!/bin/sh\nprintf '%b' '{variables.pop('haproxy', '')}'\n")
+        cat.chmod(0o755)
         variables["search_path"] = f"{program.parent}:{os.environ['PATH']}"
     inventory = folder / "hosts.yml"
     common = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
@@ -204,8 +207,8 @@ API = {"api_jwt_secret_key": "0123456789abcdef" * 2, "api_address": "192.0.2.11"
     [
         {"api_address": "127.0.0.1"},
         {"api_address": "::1"},
+        {"api_tls_own_ca": True},
         {"api_tls_certificate": "certificate", "api_tls_key": "key"},
-        {"api_frontends": ["front"]},
         {"api_allow_clear_text": True},
     ],
 )
@@ -214,14 +217,30 @@ def test_an_api_whose_tokens_are_safe_is_not_refused(tmp_path: Path, why: dict[s
 
 
 def test_tokens_in_clear_text_are_refused(tmp_path: Path) -> None:
+    """Also behind a frontend, which would send them on so."""
     output = preflight(tmp_path, "api", {"a": dict(API)})
     assert "api_address 192.0.2.11 is not loopback" in output
-    assert "set api_tls_certificate and api_tls_key" in output
+    assert "from a frontend neither; set api_tls_own_ca to true, or api_tls_certificate" in output
+    assert "say that clear text is meant with api_allow_clear_text" in output
 
 
 def test_a_certificate_without_its_key_is_refused(tmp_path: Path) -> None:
     output = preflight(tmp_path, "api", {"a": API | {"api_tls_certificate": "certificate"}})
     assert "api_tls_certificate and api_tls_key belong together" in output
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"api_tls_own_ca": True}, "api_tls_own_ca makes a certificate, and api_tls_certificate"),
+        ({"api_tls_ca_file": "/none/ca.crt"}, "/none/ca.crt is not there; set api_tls_ca_file"),
+    ],
+)
+def test_a_certificate_of_two_sources_or_without_its_ca_is_refused(
+    tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    given = {"api_tls_certificate": "certificate", "api_tls_key": "key"}
+    assert words in preflight(tmp_path, "api", {"a": API | given | change})
 
 
 FRONTEND = {"frontend_servers": [{"name": "nova1", "address": "192.0.2.11"}]}
@@ -232,6 +251,10 @@ FRONTEND = {"frontend_servers": [{"name": "nova1", "address": "192.0.2.11"}]}
     [
         ({"frontend_servers": []}, "frontend_servers must list each API host once"),
         ({"frontend_http_port": 443}, "give each another port"),
+        (
+            {"frontend_servers": [{"name": "a", "address": "192.0.2.11", "tls": True}]},
+            "nothing to verify them with; set frontend_servers_ca_file",
+        ),
         ({"frontend_tls_own_ca": False}, "frontend-tls/a.crt is not there"),
     ],
 )
@@ -274,6 +297,31 @@ def test_a_host_that_is_nothing_but_a_frontend_is_checked_too(
         PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}",
     )
     assert words in output, output
+
+
+@pytest.mark.parametrize(
+    ("line", "is_refused"),
+    [
+        ("server nova1 192.0.2.11:8000 ssl verify required ca-file old.crt", False),
+        ("server nova1 192.0.2.11:8000", True),
+        ("server nova1 192.0.2.11:8001 ssl verify required", True),
+        ("server nova9 192.0.2.19:8000", False),
+    ],
+    ids=["as it will be", "clear text", "another port", "a host that is gone"],
+)
+def test_an_api_that_a_frontend_would_lose_in_the_middle_of_a_roll_is_refused(
+    tmp_path: Path, line: str, is_refused: bool
+) -> None:
+    """It finds an API host healthy again only once both sides have changed."""
+    server = {"name": "nova1", "address": "192.0.2.11", "tls": True}
+    host = {"frontend_servers": [server], "frontend_servers_ca_file": "ca.crt"}
+    host |= {"haproxy": f"backend api\\n    {line}\\n"}
+    output = preflight(tmp_path, "frontend", {"a": dict(host)})
+    words = "nova1 will have another address, another port or TLS than a knows"
+    assert (words in output, "failed=1" in output) == (is_refused, is_refused)
+    (tmp_path / "allowed").mkdir()
+    host |= {"frontend_must_be_healthy": False}
+    assert "failed=0" in preflight(tmp_path / "allowed", "frontend", {"a": host})
 
 
 def firewall(**rule: Any) -> dict[str, dict[str, Any]]:

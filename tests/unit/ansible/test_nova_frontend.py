@@ -13,15 +13,15 @@ HEADER = (
     "srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord "
     "srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port\n"
 )
-ROW = "4 api 1 {name} 192.0.2.1 2 8 1 1 5 6 3 4 6 0 0 0 - {port} - 0 0 - - 0\n"
+ROW = "4 api 1 {name} 192.0.2.1 2 8 1 1 5 6 3 4 6 0 0 0 - {port} - {tls} 0 - - 0\n"
 
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The program, with files of the test's own; one server has moved to port 9000."""
+    """The program, with files of the test's own; one server has moved to port 9000, with TLS."""
     configuration = tmp_path / "haproxy.cfg"
     configuration.write_text(
-        "backend api\n    server a1 192.0.2.1:9000\n    server a2 [::1]:8000\n"
+        "backend api\n    server a1 192.0.2.1:9000 ssl verify required\n    server a2 [::1]:8000\n"
     )
     monkeypatch.setenv("NOVA_FRONTEND_CONFIG", str(configuration))
     monkeypatch.setenv("NOVA_FRONTEND_STATES", str(tmp_path / "servers"))
@@ -34,19 +34,19 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def states(a1: int) -> str:
+def states(a1: int, a1_tls: int = 0) -> str:
     """States of three servers, of which the configuration has two, in forced drain."""
-    rows = (("a1", a1), ("a2", 8000), ("gone", 8000))
-    return HEADER + "".join(ROW.format(name=name, port=port) for name, port in rows)
+    rows = (("a1", a1, a1_tls), ("a2", 8000, 0), ("gone", 8000, 0))
+    return HEADER + "".join(ROW.format(name=name, port=port, tls=tls) for name, port, tls in rows)
 
 
-def test_a_kept_port_does_not_overrule_the_configuration(
+def test_a_kept_port_and_clear_text_do_not_overrule_the_configuration(
     program: ModuleType, tmp_path: Path
 ) -> None:
-    """All else stays, the drain too. haproxy takes a server's port from the file if it may."""
+    """All else stays, the drain too. haproxy takes both from the file if it may."""
     (tmp_path / "servers").write_text(states(8000))
     program.fit()
-    assert (tmp_path / "servers").read_text() == states(9000)
+    assert (tmp_path / "servers").read_text() == states(9000, a1_tls=1)
 
 
 def test_without_kept_states_there_is_nothing_to_fit(program: ModuleType, tmp_path: Path) -> None:

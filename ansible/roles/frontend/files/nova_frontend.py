@@ -178,18 +178,19 @@ def fit() -> None:
 
 
 def fitting(states: str) -> str:
-    """Return states with the ports of the configuration, which haproxy would else overrule."""
+    """Return states with the configuration's ports and TLS, which haproxy would else overrule."""
     text = CONFIGURATION.read_text(encoding="utf-8")
-    ports = dict(re.findall(r"^\s+server (\S+) \S+:(\d+)", text, re.MULTILINE))
+    servers = re.findall(r"^\s+server (\S+) \S+:(\d+)( ssl\b)?", text, re.MULTILINE)
+    wanted = {name: (port, "1" if ssl else "0") for name, port, ssl in servers}
     lines = states.splitlines()
     names = next((line[2:].split() for line in lines if line.startswith("# be_id")), [])
-    if "srv_port" not in names:
+    if not {"srv_port", "srv_use_ssl"} <= set(names):
         return states
-    name, port = names.index("srv_name"), names.index("srv_port")
+    name, port, tls = (names.index(field) for field in ("srv_name", "srv_port", "srv_use_ssl"))
     for number, line in enumerate(lines):
         fields = line.split()
-        if len(fields) == len(names) and fields[name] in ports:
-            fields[port] = ports[fields[name]]
+        if len(fields) == len(names) and fields[name] in wanted:
+            fields[port], fields[tls] = wanted[fields[name]]
             lines[number] = " ".join(fields)
     return "\n".join(lines) + "\n"
 

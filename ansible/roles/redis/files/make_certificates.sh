@@ -1,5 +1,6 @@
 #!/bin/sh
-# Certificates for Redis from a CA of one's own, in FOLDER on the controller. Prints what it makes.
+# Certificates from a CA of one's own, in FOLDER on the controller: for Redis, and by the roles
+# frontend and api for these. Prints what it makes.
 #   make_certificates.sh FOLDER ensure HOST=ADDRESS ...  CA and certificates that are missing, end
 #                                                        within 30 days, or name another address
 #   make_certificates.sh FOLDER check HOST=ADDRESS ...   nothing; prints what `ensure` would make
