@@ -1,31 +1,162 @@
-"""What stands beside an inventory does not disturb it."""
+"""Inventories: what they derive from the groups, and what stands beside them."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+ANSIBLE = ROOT / "ansible"
+PRODUCTION = ANSIBLE / "inventories" / "production"
+PROGRAMS = Path(sys.executable).parent
+ENVIRONMENT = os.environ | {"ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg")}
+#: Two frontends, which have nothing else of Nova's, and other ports than usual.
+FRONTENDS = {
+    "frontend": {
+        "hosts": {"f1": {"ansible_host": "192.0.2.21"}, "f2": {"ansible_host": "192.0.2.22"}}
+    },
+    "redis": {"vars": {"redis_port": 7000, "redis_sentinel_port": 7001}},
+    "api": {"vars": {"api_port": 8443, "api_tls_own_ca": True}},
+    "flower": {"vars": {"flower_port": 5556}},
+}
+#: Addresses of the hosts of the production inventory.
+FLEET = ["192.0.2.11", "192.0.2.12", "192.0.2.13"]
 
 
-@pytest.mark.parametrize("role", ["redis", "frontend"])
+def defaults(role: str) -> dict[str, Any]:
+    """The defaults of a role."""
+    found: dict[str, Any] = yaml.safe_load(
+        (ANSIBLE / f"roles/{role}/defaults/main.yml").read_text()
+    )
+    return found
+
+
+@pytest.mark.parametrize("role", ["redis", "frontend", "api"])
 def test_keys_that_a_role_makes_are_not_read_as_an_inventory(role: str, tmp_path: Path) -> None:
     """In the folder that the role's defaults name, within that of the inventory."""
     inventory = tmp_path / "inventory"
     shutil.copytree(ROOT / "ansible/inventories/lab", inventory)
-    defaults = yaml.safe_load((ROOT / f"ansible/roles/{role}/defaults/main.yml").read_text())
-    folder = Path(defaults[f"{role}_tls_folder"].replace("{{ inventory_dir }}", str(inventory)))
+    name = defaults(role)[f"{role}_tls_folder"]
+    folder = Path(name.replace("{{ inventory_dir }}", str(inventory)))
     folder.mkdir()
     (folder / "ca.crt").write_text("-----BEGIN CERTIFICATE-----\n")
     done = subprocess.run(
-        [str(Path(sys.executable).parent / "ansible-inventory"), "-i", str(inventory), "--list"],
-        env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible/ansible.cfg")},
+        [str(PROGRAMS / "ansible-inventory"), "-i", str(inventory), "--list"],
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         check=True,
     )
     assert done.stderr == ""
+
+
+def derived(folder: Path, more: dict[str, Any], *variables: tuple[str, str]) -> list[Any]:
+    """What the production inventory, with `more` beside it, makes of variables of hosts."""
+    (folder / "more.yml").write_text(yaml.safe_dump(more))
+    here = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    plays = [
+        {
+            "hosts": host,
+            "gather_facts": False,
+            "tasks": [
+                {
+                    "ansible.builtin.copy": {
+                        "content": f"{{{{ {name} | to_json }}}}",
+                        "dest": str(folder / f"{name}.json"),
+                    },
+                    "delegate_to": "localhost",
+                    "vars": here,
+                }
+            ],
+        }
+        for host, name in variables
+    ]
+    (folder / "plays.yml").write_text(yaml.safe_dump(plays))
+    inventories = [f"--inventory={PRODUCTION}", f"--inventory={folder / 'more.yml'}"]
+    subprocess.run(
+        [str(PROGRAMS / "ansible-playbook"), *inventories, str(folder / "plays.yml")],
+        env=ENVIRONMENT,
+        capture_output=True,
+        check=True,
+    )
+    return [json.loads((folder / f"{name}.json").read_text()) for _, name in variables]
+
+
+def admitted(rules: list[dict[str, Any]]) -> dict[int, list[str]]:
+    """Port -> who may reach it."""
+    found: dict[int, list[str]] = {}
+    for rule in rules:
+        for port in rule["ports"]:
+            found.setdefault(int(port), []).extend(rule["from"])
+    return found
+
+
+def test_without_a_frontend_people_reach_the_api(tmp_path: Path) -> None:
+    """The ports are those that the roles listen on when nothing else is said."""
+    [rules] = derived(tmp_path, {}, ("nova1.example.com", "firewall_rules"))
+    [people] = [rule["from"] for rule in rules if rule["name"] == "people"]
+    assert admitted(rules) == {
+        defaults("redis")["redis_port"]: FLEET,
+        defaults("redis")["redis_sentinel_port"]: FLEET,
+        defaults("api")["api_port"]: people,
+        defaults("flower")["flower_port"]: people,
+    }
+
+
+def test_frontends_and_firewall_follow_from_the_groups(tmp_path: Path) -> None:
+    """Ports, TLS and CA are said once, for the hosts that listen."""
+    rules, servers, ca_file = derived(
+        tmp_path,
+        FRONTENDS,
+        ("nova1.example.com", "firewall_rules"),
+        ("f1", "frontend_servers"),
+        ("f1", "frontend_servers_ca_file"),
+    )
+    [people] = [rule["from"] for rule in rules if rule["name"] == "people"]
+    assert admitted(rules) == {
+        7000: FLEET,
+        7001: FLEET,
+        8443: ["192.0.2.21", "192.0.2.22"],
+        5556: people,
+    }
+    assert servers == [
+        {"name": "nova1.example.com", "address": FLEET[0], "port": 8443, "tls": True}
+    ]
+    assert ca_file == f"{PRODUCTION}/api-tls/ca.crt"
+
+
+def test_a_frontend_speaks_clear_text_where_the_api_does(tmp_path: Path) -> None:
+    clear = FRONTENDS | {"api": {}}
+    servers, ca_file = derived(
+        tmp_path, clear, ("f1", "frontend_servers"), ("f1", "frontend_servers_ca_file")
+    )
+    assert [server["tls"] for server in servers] == [False]
+    assert ca_file == ""
+
+
+def test_ports_that_are_assumed_are_those_of_the_roles() -> None:
+    """Inventories, playbooks and the frontend say a port where the inventory does not."""
+    ports = {
+        name: value
+        for role in ("redis", "api", "flower")
+        for name, value in defaults(role).items()
+        if name.endswith("_port")
+    }
+    folders = [ANSIBLE / "inventories", ANSIBLE / "playbooks", ANSIBLE / "roles"]
+    texts = [
+        path.read_text(encoding="utf-8")
+        for folder in folders
+        for suffix in ("yml", "j2")
+        for path in folder.rglob(f"*.{suffix}")
+    ]
+    found = re.findall(r"\b(\w+_port|server\.port)\s*\|\s*default\((\d+)\)", "\n".join(texts))
+    assumed = {(name.replace("server.port", "api_port"), int(port)) for name, port in found}
+    assumed.discard(("ansible_port", 22))
+    assert assumed == set(ports.items())
