@@ -52,7 +52,8 @@ def variables_of(playbook: Path) -> frozenset[str]:
     """The words of a playbook, of those that it imports, and of the files of variables of both."""
     text = re.sub(r"^ *#.*$", "", playbook.read_text(), flags=re.MULTILINE)
     others = re.findall(r"import_playbook: (\S+)", text)
-    others += re.findall(r"vars_files: (?:&\w+ )?\[(.+)\]", text)
+    for files in re.findall(r"vars_files: (?:&\w+ )?\[(.+)\]", text):
+        others += files.split(", ")
     words = frozenset(re.findall(r"\w+", text))
     return words.union(*(variables_of(playbook.parent / name) for name in others))
 

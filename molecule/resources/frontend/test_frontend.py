@@ -1,4 +1,4 @@
-"""The frontend: verified TLS, both API hosts at work, and no request lost by what befalls them."""
+"""The frontend: verified TLS on both sides, and no request lost by what befalls the API hosts."""
 
 import ssl
 import threading
@@ -6,11 +6,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from testinfra.host import Host
+
+from scripts.lab.plays import play
 
 testinfra_hosts = ["ansible://frontend?sudo=true"]
 
@@ -201,6 +204,112 @@ def test_reloads_fail_no_request(host: Host, stream: Callable[[], Any]) -> None:
         for _ in range(3):
             host.check_output("systemctl reload haproxy")
             asked.go_on()
+
+
+SERVERS_CA = "/etc/haproxy/nova/servers-ca.crt"
+API_CA = "/etc/nova/api-ca.crt"
+#: Asks an address, verifying with a CA; prints the status.
+_ASK = """
+import ssl, sys, urllib.request
+url, ca = sys.argv[1:]
+trust = ssl.create_default_context(cafile=ca)
+print(urllib.request.urlopen(url, context=trust, timeout=10).status)
+"""
+#: Prints the certificate that an API host shows.
+_SHOWN = """
+import ssl, sys
+print(ssl.get_server_certificate((sys.argv[1], 8000)))
+"""
+
+
+def tls_folder(fleet: Any, role: str) -> Path:
+    """The folder of a role's own CA; in the lab it is beside the SSH key."""
+    return Path(fleet.variables(role)["ansible_ssh_private_key_file"]).parent / f"{role}-tls"
+
+
+def api_addresses(fleet: Any) -> dict[str, str]:
+    """The address of each API host, which only the frontend may reach."""
+    hosts = fleet.hosts("api").items()
+    return {name: host.ansible.get_variables()["ansible_host"] for name, host in hosts}
+
+
+def shown_certificates(host: Host, fleet: Any) -> dict[str, str]:
+    """The certificate that each API host shows to the frontend."""
+    return {
+        name: host.check_output("python3 -c %s %s", _SHOWN, address)
+        for name, address in api_addresses(fleet).items()
+    }
+
+
+def test_an_api_host_speaks_verified_tls_and_nothing_else(host: Host, fleet: Any) -> None:
+    """A token that is sent to it in clear text gets no answer."""
+    for address in api_addresses(fleet).values():
+        answer = host.check_output(
+            "python3 -c %s %s %s", _ASK, f"https://{address}:8000/readyz", SERVERS_CA
+        )
+        assert answer == "200"
+        clear = host.run("python3 -c %s %s %s", _ASK, f"http://{address}:8000/readyz", SERVERS_CA)
+        assert clear.rc != 0
+
+
+def test_an_api_host_that_cannot_be_verified_gets_no_request(
+    host: Host, fleet: Any, url: str, trust: ssl.SSLContext, wait_until: Callable[..., None]
+) -> None:
+    """The frontend is given another CA, its own: it takes every API host for down."""
+    other = (tls_folder(fleet, "frontend") / "ca.crt").read_text(encoding="utf-8")
+    right = host.check_output(f"cat {SERVERS_CA}")
+    try:
+        host.check_output(f"printf '%%s\\n' %s > {SERVERS_CA}", other)
+        host.check_output("systemctl reload haproxy")
+        wait_until(
+            lambda: {row["status"] for row in statistics(host).values()} == {"DOWN"},
+            "no server is trusted",
+        )
+        answer = httpx.get(f"{url}/healthz", verify=trust, timeout=60)
+        assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
+    finally:
+        host.check_output(f"printf '%%s\\n' %s > {SERVERS_CA}", right)
+        host.check_output("systemctl reload haproxy")
+    wait_until_healthy(host, wait_until)
+
+
+def test_the_gate_asks_the_api_over_verified_tls(fleet: Any) -> None:
+    """With the CA it passes; with the system's alone, or in clear text, it does not."""
+    for name, api in fleet.hosts("api").items():
+        release = api.check_output("basename $(readlink -f /opt/nova/current)")
+        gate = f"nova gate --release {release} --timeout 10"
+        api.check_output(f"{gate} --api https://127.0.0.1:8000 --api-ca {API_CA}")
+        unverified = api.run(f"{gate} --api https://127.0.0.1:8000")
+        assert "CERTIFICATE_VERIFY_FAILED" in unverified.stderr, name
+        assert api.run(f"{gate} --api http://127.0.0.1:8000 --api-ca {API_CA}").rc != 0, name
+
+
+def test_a_rolling_restart_with_tls_fails_no_request(
+    host: Host, stream: Callable[[], Any], wait_until: Callable[..., None]
+) -> None:
+    """Each host is drained, restarted, asked over TLS and found healthy again."""
+    wait_until_healthy(host, wait_until)
+    with stream():
+        play("rolling-restart")
+    wait_until_healthy(host, wait_until)
+
+
+def test_a_renewed_certificate_is_served_and_no_request_fails(
+    host: Host, fleet: Any, stream: Callable[[], Any], wait_until: Callable[..., None]
+) -> None:
+    """One that is missing on the controller is made like one that ends soon."""
+    wait_until_healthy(host, wait_until)
+    folder = tls_folder(fleet, "api")
+    before = shown_certificates(host, fleet)
+    for name in before:
+        (folder / f"{name}.crt").unlink()
+    with stream():
+        play("site")
+    after = shown_certificates(host, fleet)
+    for name, certificate in after.items():
+        assert certificate != before[name]
+        assert certificate.strip() == (folder / f"{name}.crt").read_text(encoding="utf-8").strip()
+    assert play("site").changed == {}
 
 
 def test_metrics_are_on_loopback_alone(host: Host, url: str) -> None:

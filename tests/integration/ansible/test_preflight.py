@@ -320,7 +320,7 @@ def test_an_api_that_a_frontend_would_lose_in_the_middle_of_a_roll_is_refused(
     words = "nova1 will have another address, another port or TLS than a knows"
     assert (words in output, "failed=1" in output) == (is_refused, is_refused)
     (tmp_path / "allowed").mkdir()
-    host |= {"frontend_must_be_healthy": False}
+    host |= {"frontend_must_be_healthy": "false"}  # as -e gives it
     assert "failed=0" in preflight(tmp_path / "allowed", "frontend", {"a": host})
 
 
