@@ -173,3 +173,23 @@ def test_the_workers_of_the_fleet_are_asked_for_but_for_those_that_were_stopped(
     }
     run("begin", hosts={"nova1": {}}, base_survey=RUNNING | {"units": units, "hostname": "one"})
     assert asked()[0] == "1.0-old: fleet check --worker=maintenance@one --worker=trends@one"
+
+
+def test_what_is_no_roll_is_locked_and_noted(run: Run, asked: Callable[..., list[str]]) -> None:
+    """scale-in.yml and redis-upgrade.yml; the hosts stand in the reason and in the audit."""
+    asked(LOCKS)
+    action = {"rollout_action": "scale-in", "rollout_result": "failed"}
+    assert "exit 0" in run("claim", "note", base_survey=RUNNING, **action)
+    lock, note, unlock = asked()
+    assert "fleet lock --owner=me@here --reason=scale-in nova1 nova2 " in lock
+    assert "--action=scale-in --result=failed --detail=nova1 nova2" in note
+    assert unlock == "1.0-old: fleet unlock 8"
+
+
+def test_what_another_holds_the_lock_for_comes_first(
+    run: Run, asked: Callable[..., list[str]]
+) -> None:
+    asked("echo 'ann holds the lock' >&2; exit 1")
+    said = run("claim", base_survey=RUNNING, rollout_action="scale-in")
+    assert "exit 0" not in said
+    assert "nothing was changed: ann holds the lock" in said
