@@ -34,11 +34,15 @@ class AuditNote(BaseModel):
     result: Outcome = "ok"
     detail: str = ""
 
+    def deed(self) -> str:
+        """Return what was done and how it ended, without who and why."""
+        change = f" {self.from_ or '-'} -> {self.to or '-'}" if self.from_ or self.to else ""
+        return f"{self.action}{change}: {self.result}"
+
     def line(self) -> str:
         """Return it as one line for people."""
-        change = f" {self.from_ or '-'} -> {self.to or '-'}" if self.from_ or self.to else ""
         detail = f" ({self.detail})" if self.detail else ""
-        return f"{self.by}: {self.action}{change}: {self.result}{detail}"
+        return f"{self.by}: {self.deed()}{detail}"
 
 
 class AuditEntry(AuditNote):

@@ -199,10 +199,11 @@ def audit(
 
 
 def _audit_table(entries: list[AuditEntry]) -> object:
-    table = new_list("when (UTC)", "who", "what", "from", "to", "result", "detail", gap=1)
+    table = new_list("when (UTC)", "who", "what was done", unwrapped=2)
     for entry in entries:
-        words = (entry.by, entry.action, entry.from_, entry.to, entry.result, entry.detail)
-        table.add_row(_clock(entry.at), *(escape(word or "-") for word in words))
+        # A detail may be as long as a program's last words: it has lines of its own.
+        words = "\n".join(filter(None, (entry.deed(), entry.detail)))
+        table.add_row(_clock(entry.at), escape(entry.by), escape(words))
     return table
 
 

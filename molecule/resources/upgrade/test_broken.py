@@ -1,6 +1,9 @@
 """A release that breaks takes itself back, in whatever way it is broken."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,3 +16,27 @@ def test_a_release_that_is_broken_takes_itself_back(
 ) -> None:
     """That of the second host is in test_upgrade.py."""
     check_broken(what)
+
+
+@pytest.mark.parametrize(("event", "is_voided"), [("before-host", False), ("after-host", True)])
+def test_an_operators_hook_takes_the_fleet_back(
+    event: str,
+    is_voided: bool,
+    base_release: str,
+    playbook: Callable[..., Any],
+    releases: Callable[..., Path],
+    running: Callable[[], set[str]],
+    fleet: Any,
+    tmp_path: Path,
+) -> None:
+    """It refuses the second host. Only what it says behind the gate is about the release."""
+    hook = tmp_path / event
+    hook.write_text("#!/bin/sh\necho 'it is Friday' >&2\n[ $NOVA_ROLL_HOSTS != nova2 ]\n")
+    hook.chmod(0o755)
+    done = playbook("deploy", "-e", f"release={releases()}", "-e", f"rollout_hooks={tmp_path}")
+    assert done.code != 0
+    assert "it is Friday" in done.words
+    assert running() == {base_release}
+    [tried] = set(re.findall(r"deploy (\S+) failed on", done.words))
+    judged = {found["id"]: found["state"] for found in fleet.ask_json("nova release list --json")}
+    assert (judged.get(tried) == "voided") == is_voided
