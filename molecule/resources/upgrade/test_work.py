@@ -49,13 +49,17 @@ def test_a_rolling_restart_replaces_every_process_and_leaves_what_was_stopped(
 def test_a_reboot_of_a_host_brings_everything_up_again(
     base_release: str, playbook: Playbook, under_load: UnderLoad, fleet: Any
 ) -> None:
-    """The others serve its queues meanwhile."""
+    """The others serve its queues meanwhile; what was stopped on purpose stays stopped."""
+    stopped = "celery-worker@trends.service"
     begun = "systemctl show --property=UserspaceTimestampMonotonic"
     host = fleet.hosts("nova")["nova2"]
     before = host.check_output(begun)
+    host.check_output(f"systemctl stop {stopped}")
     with under_load():
         assert playbook("reboot", "--limit", "nova2").code == 0
     assert host.check_output(begun) != before
+    assert host.run(f"systemctl is-active {stopped}").stdout.strip() == "inactive"
+    host.check_output(f"systemctl start {stopped}")
     host.check_output("nova-host await --seconds 60")
 
 
