@@ -216,6 +216,23 @@ def test_an_upgrade_goes_host_by_host_while_tasks_run(
     assert all(host.check_output("pidof redis-server") != pids[n] for n, host in hosts.items())
 
 
+def test_a_reboot_of_every_host_keeps_the_group(
+    fleet: Any, wait_until: Callable[..., None]
+) -> None:
+    """One after another; the one with the primary only after another has become it."""
+    hosts = fleet.hosts("nova")
+    begun = "systemctl show --property=UserspaceTimestampMonotonic"
+    before = {name: host.check_output(begun) for name, host in hosts.items()}
+    primary = fleet.redis_primary().backend.host
+    key, value = f"nova:test:{secrets.token_hex(4)}", secrets.token_hex(8)
+    fleet.redis_primary().check_output(AS_ROOT + f"set {key} {value}")
+    play("reboot")
+    assert [name for name, host in hosts.items() if host.check_output(begun) == before[name]] == []
+    wait_until(lambda: in_sync(fleet), "the group is whole", seconds=120)
+    assert fleet.redis_primary().backend.host != primary
+    assert fleet.redis_primary().check_output(AS_ROOT + f"get {key}") == value
+
+
 def test_a_copy_is_restored_to_the_whole_group(
     fleet: Any, tmp_path: Path, wait_until: Callable[..., None]
 ) -> None:
