@@ -5,7 +5,6 @@ The hosts are this machine, and are only compared with what is wanted: nothing i
 
 import hashlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -17,7 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.integration.ansible.conftest import ansible_playbook
+
 CERTIFICATE = "/etc/nova/credentials/nova_api_tls_certificate"
 CA = "/etc/nova/api-ca.crt"
 
@@ -65,22 +65,7 @@ def compare(tmp_path: Path) -> Compare:
     playbook.write_text(yaml.safe_dump([play]))
 
     def run(*options: str) -> Compared:
-        done = subprocess.run(
-            [
-                str(Path(sys.executable).parent / "ansible-playbook"),
-                *(f"--inventory={inventory}", str(playbook), *options),
-            ],
-            env=os.environ
-            | {
-                "ANSIBLE_CONFIG": str(ROOT / "ansible" / "ansible.cfg"),
-                "ANSIBLE_ROLES_PATH": str(ROOT / "ansible" / "roles"),
-                "ANSIBLE_NOCOLOR": "1",
-            },
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = ansible_playbook(f"--inventory={inventory}", playbook, *options)
         assert done.returncode == 0, done.stdout + done.stderr
         words = " ".join(done.stdout.split())
         due = re.findall(r"msg: (\w+) differs in ((?:/\S+ ?)*)", words)

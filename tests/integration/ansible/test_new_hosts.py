@@ -3,16 +3,14 @@
 What a host says of itself is given: whether it has a release, and whether a frontend has haproxy.
 """
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-ANSIBLE = Path(__file__).resolve().parents[3] / "ansible"
+from tests.integration.ansible.conftest import ANSIBLE, ansible_playbook
+
 OLD: dict[str, Any] = {"base_survey": {"release": "1.0-0123abcd"}}
 NEW: dict[str, Any] = {"base_survey": {"release": ""}}
 #: r1 has Redis, r1 and n2 the API, f1 and f2 are frontends; n2, n3 and f2 are new.
@@ -36,17 +34,7 @@ def check(folder: Path, *options: str, firewall: bool = True) -> str:
     inventory = folder / "hosts.yml"
     inventory.write_text(yaml.safe_dump(FLEET | {"all": {"vars": variables}}))
     playbook = ANSIBLE / "playbooks" / "new-hosts.yml"
-    done = subprocess.run(
-        [
-            str(Path(sys.executable).parent / "ansible-playbook"),
-            *(f"--inventory={inventory}", str(playbook), *options),
-        ],
-        env=os.environ | {"ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = ansible_playbook(f"--inventory={inventory}", playbook, *options)
     return " ".join((done.stdout + done.stderr).split()) + f" code={done.returncode}"
 
 
