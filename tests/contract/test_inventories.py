@@ -14,7 +14,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 ANSIBLE = ROOT / "ansible"
-PRODUCTION = ANSIBLE / "inventories" / "production"
+INVENTORIES = ANSIBLE / "inventories"
+PRODUCTION = INVENTORIES / "production"
 PROGRAMS = Path(sys.executable).parent
 ENVIRONMENT = os.environ | {"ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg")}
 #: Two frontends, which have nothing else of Nova's, and other ports than usual.
@@ -38,15 +39,15 @@ def defaults(role: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("role", ["redis", "frontend", "api"])
-def test_keys_that_a_role_makes_are_not_read_as_an_inventory(role: str, tmp_path: Path) -> None:
-    """In the folder that the role's defaults name, within that of the inventory."""
+def test_keys_and_certificates_are_not_read_as_an_inventory(tmp_path: Path) -> None:
+    """In the folders that the defaults of roles name, and in that of the example's certificates."""
     inventory = tmp_path / "inventory"
-    shutil.copytree(ROOT / "ansible/inventories/lab", inventory)
-    name = defaults(role)[f"{role}_tls_folder"]
-    folder = Path(name.replace("{{ inventory_dir }}", str(inventory)))
-    folder.mkdir()
-    (folder / "ca.crt").write_text("-----BEGIN CERTIFICATE-----\n")
+    shutil.copytree(INVENTORIES / "lab", inventory)
+    folders = [defaults(role)[f"{role}_tls_folder"] for role in ("redis", "frontend", "api")]
+    for name in [*folders, "{{ inventory_dir }}/certificates"]:
+        folder = Path(name.replace("{{ inventory_dir }}", str(inventory)))
+        folder.mkdir()
+        (folder / "ca.crt").write_text("-----BEGIN CERTIFICATE-----\n")
     done = subprocess.run(
         [str(PROGRAMS / "ansible-inventory"), "-i", str(inventory), "--list"],
         env=ENVIRONMENT,
@@ -57,8 +58,10 @@ def test_keys_that_a_role_makes_are_not_read_as_an_inventory(role: str, tmp_path
     assert done.stderr == ""
 
 
-def derived(folder: Path, more: dict[str, Any], *variables: tuple[str, str]) -> list[Any]:
-    """What the production inventory, with `more` beside it, makes of variables of hosts."""
+def derived(
+    folder: Path, more: dict[str, Any], *variables: tuple[str, str], inventory: Path = PRODUCTION
+) -> list[Any]:
+    """What an inventory, with `more` beside it, makes of variables of hosts."""
     (folder / "more.yml").write_text(yaml.safe_dump(more))
     here = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     plays = [
@@ -79,7 +82,7 @@ def derived(folder: Path, more: dict[str, Any], *variables: tuple[str, str]) -> 
         for host, name in variables
     ]
     (folder / "plays.yml").write_text(yaml.safe_dump(plays))
-    inventories = [f"--inventory={PRODUCTION}", f"--inventory={folder / 'more.yml'}"]
+    inventories = [f"--inventory={inventory}", f"--inventory={folder / 'more.yml'}"]
     subprocess.run(
         [str(PROGRAMS / "ansible-playbook"), *inventories, str(folder / "plays.yml")],
         env=ENVIRONMENT,
@@ -110,15 +113,9 @@ def test_without_a_frontend_people_reach_the_api(tmp_path: Path) -> None:
     }
 
 
-def test_frontends_and_firewall_follow_from_the_groups(tmp_path: Path) -> None:
-    """Ports, TLS and CA are said once, for the hosts that listen."""
-    rules, servers, ca_file = derived(
-        tmp_path,
-        FRONTENDS,
-        ("nova1.example.com", "firewall_rules"),
-        ("f1", "frontend_servers"),
-        ("f1", "frontend_servers_ca_file"),
-    )
+def test_the_firewall_follows_from_the_groups(tmp_path: Path) -> None:
+    """Ports are said once, for the hosts that listen; with frontends only these reach the API."""
+    [rules] = derived(tmp_path, FRONTENDS, ("nova1.example.com", "firewall_rules"))
     [people] = [rule["from"] for rule in rules if rule["name"] == "people"]
     assert admitted(rules) == {
         7000: FLEET,
@@ -126,19 +123,54 @@ def test_frontends_and_firewall_follow_from_the_groups(tmp_path: Path) -> None:
         8443: ["192.0.2.21", "192.0.2.22"],
         5556: people,
     }
-    assert servers == [
-        {"name": "nova1.example.com", "address": FLEET[0], "port": 8443, "tls": True}
-    ]
-    assert ca_file == f"{PRODUCTION}/api-tls/ca.crt"
 
 
-def test_a_frontend_speaks_clear_text_where_the_api_does(tmp_path: Path) -> None:
-    clear = FRONTENDS | {"api": {}}
+@pytest.mark.parametrize(
+    ("inventory", "names", "keys"),
+    [
+        (PRODUCTION, ["nova1.example.com", "nova2.example.com"], PRODUCTION),
+        (INVENTORIES / "lab", ["nova1", "nova2"], Path("/keys")),
+    ],
+    ids=["production", "lab"],
+)
+@pytest.mark.parametrize(
+    ("variables", "ca"),
+    [
+        ({"api_tls_own_ca": True}, "{keys}/api-tls/ca.crt"),
+        ({"api_tls_certificate": "-----BEGIN", "api_tls_ca_file": "/ca.crt"}, "/ca.crt"),
+        ({}, ""),
+    ],
+    ids=["own CA", "given certificate", "clear text"],
+)
+def test_frontends_reach_each_api_host_as_it_listens(
+    tmp_path: Path,
+    variables: dict[str, Any],
+    ca: str,
+    inventory: Path,
+    names: list[str],
+    keys: Path,
+) -> None:
+    """By its address and port; with TLS if it has a certificate, of which CA is said once."""
+    nova1, nova2 = names
+    hosts = {
+        nova1: {"ansible_host": "192.0.2.11", "api_port": 8443},
+        nova2: {"ansible_host": "192.0.2.12"},
+    }
+    # The lab's own CA is beside this key.
+    variables = variables | {"ansible_ssh_private_key_file": "/keys/id"}
     servers, ca_file = derived(
-        tmp_path, clear, ("f1", "frontend_servers"), ("f1", "frontend_servers_ca_file")
+        tmp_path,
+        FRONTENDS | {"api": {"hosts": hosts, "vars": variables}},
+        ("f1", "frontend_servers"),
+        ("f1", "frontend_servers_ca_file"),
+        inventory=inventory,
     )
-    assert [server["tls"] for server in servers] == [False]
-    assert ca_file == ""
+    common = {"tls": bool(ca)}
+    assert servers == [
+        {"name": nova1, "address": "192.0.2.11", "port": 8443} | common,
+        {"name": nova2, "address": "192.0.2.12", "port": defaults("api")["api_port"]} | common,
+    ]
+    assert ca_file == ca.format(keys=keys)
 
 
 def test_ports_that_are_assumed_are_those_of_the_roles() -> None:

@@ -86,9 +86,20 @@ def test_an_unhealthy_fleet_is_not_restarted(
     assert {unit: pid for unit, pid in pids(fleet).items() if before[unit] != pid} == {}
 
 
+def noted(audit: Callable[[], dict[str, Any]]) -> tuple[str, str, str]:
+    """What was done to which hosts last, and how it ended."""
+    return audit()["action"], audit()["detail"], audit()["result"]
+
+
 def test_a_host_that_is_drained_takes_nothing_until_it_is_resumed(
-    base_release: str, playbook: Playbook, under_load: UnderLoad, fleet: Any
+    base_release: str,
+    playbook: Playbook,
+    under_load: UnderLoad,
+    fleet: Any,
+    audit: Callable[[], dict[str, Any]],
 ) -> None:
+    """Both are in the audit."""
+
     def states() -> set[str]:
         workers = fleet.ask_json("nova worker list --json")
         return {worker["state"] for worker in workers if worker["name"].endswith("@nova2")}
@@ -96,9 +107,11 @@ def test_a_host_that_is_drained_takes_nothing_until_it_is_resumed(
     with under_load():
         assert playbook("drain", "--limit", "nova2").code == 0
         assert states() == {"drained"}
+        assert noted(audit) == ("drain", "nova2", "ok")
         again = playbook("drain", "--limit", "nova2")
         assert (again.code, again.changed) == (0, {})
         assert playbook("resume", "--limit", "nova2").code == 0
+        assert noted(audit) == ("resume", "nova2", "ok")
     assert states() == {"working"}
     refused = playbook("drain")
     assert refused.code != 0
@@ -106,11 +119,17 @@ def test_a_host_that_is_drained_takes_nothing_until_it_is_resumed(
 
 
 def test_a_host_leaves_the_fleet_is_cleaned_and_comes_back(
-    base_release: str, playbook: Playbook, under_load: UnderLoad, fleet: Any
+    base_release: str,
+    playbook: Playbook,
+    under_load: UnderLoad,
+    fleet: Any,
+    audit: Callable[[], dict[str, Any]],
 ) -> None:
     """Scale-in forgets its workers; uninstall leaves the data; site.yml makes it anew."""
     with under_load():
         assert playbook("scale-in", "--limit", "nova2").code == 0
+    assert noted(audit) == ("scale-in", "nova2", "ok")
+    assert fleet.ask_json("nova fleet show --json")["lock"] is None
     known = {worker["name"] for worker in fleet.ask_json("nova worker list --json")}
     assert {name for name in known if name.endswith("@nova2")} == set()
     host = fleet.hosts("nova")["nova2"]

@@ -64,12 +64,14 @@ def run(tmp_path: Path, hooks: Path, programs: Path) -> Run:
     """Run tasks of the role `rollout`, one file after another; return what is printed.
 
     On `nova1` and `nova2`, new hosts, unless `hosts` says which there are, with variables of each.
+    A host that cannot be reached stays in the play, as in a roll, unless `goes_on` is false.
     """
 
     def run_tasks(
         *tasks: str,
         options: tuple[str, ...] = (),
         hosts: dict[str, dict[str, Any]] | None = None,
+        goes_on: bool = True,
         **facts: Any,
     ) -> str:
         hosts = hosts or {"nova1": {}, "nova2": {}}
@@ -83,7 +85,7 @@ def run(tmp_path: Path, hooks: Path, programs: Path) -> Run:
         play = {
             "hosts": "all",
             "gather_facts": False,
-            "ignore_unreachable": True,
+            "ignore_unreachable": goes_on,
             "environment": {"PATH": f"{programs}:{os.environ['PATH']}"},
             "vars": {
                 "rollout_action": "deploy",

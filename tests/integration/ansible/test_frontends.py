@@ -1,10 +1,11 @@
 """Frontends are changed one after the other; each has a certificate. Nothing needs a lab host."""
 
+import sys
 from pathlib import Path
 
 import yaml
 
-from tests.integration.ansible.conftest import ANSIBLE, ansible_playbook
+from tests.integration.ansible.conftest import ANSIBLE, ansible_playbook, run_playbook
 
 
 def test_frontends_of_the_fleet_are_changed_one_after_the_other() -> None:
@@ -40,3 +41,28 @@ def test_each_batch_makes_the_certificates_of_its_own_hosts(tmp_path: Path) -> N
     assert names == ["front1.crt", "front2.crt"]
     assert (tmp_path / "tls" / "front2.address").read_text() == "front2.example.com\n"
     assert run().count("changed=0") == 2
+
+
+def test_a_frontend_that_cannot_be_reached_is_a_failure_and_not_the_end(tmp_path: Path) -> None:
+    """What its play does after a failure is done: scale-in.yml frees the lock there."""
+    hosts = {
+        "api1": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable},
+        "front1": {"ansible_host": "127.0.0.1", "ansible_port": 1},
+    }
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
+    drain = {
+        "ansible.builtin.include_role": {"name": "frontend", "tasks_from": "drain"},
+        "vars": {"frontend_hosts": ["front1"]},
+    }
+    freed = {"ansible.builtin.debug": {"msg": "the lock is freed"}}
+    play = {
+        "hosts": "api1",
+        "gather_facts": False,
+        "tasks": [{"block": [drain], "rescue": [freed]}],
+    }
+    playbook = tmp_path / "play.yml"
+    playbook.write_text(yaml.safe_dump([play]))
+    said = run_playbook(f"--inventory={inventory}", playbook)
+    assert "front1 cannot be reached, and may go on to send requests to api1" in said
+    assert "the lock is freed" in said

@@ -61,7 +61,7 @@ def test_a_new_host_that_would_not_be_let_in_is_refused_with_the_limit_that_work
         ("--limit", "n2,redis,frontend"),
         ("--limit", "n4"),
         ("--limit", "f1"),
-        ("--limit", "n3", "-e", "force=true"),
+        ("--limit", "n3", "-e", "alone=true"),
         (),
     ],
     ids=["with all that it needs", "an old host", "an old frontend", "forced", "everybody"],

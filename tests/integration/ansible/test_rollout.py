@@ -102,6 +102,22 @@ def test_a_new_host_is_locked_for_and_gets_what_the_others_run(
     assert [line for line in asked() if line.startswith("1.0-old: fleet lock ")]
 
 
+def test_a_new_host_brings_no_new_release_to_those_that_let_it_in(
+    run: Run, asked: Callable[..., list[str]]
+) -> None:
+    """`site.yml --limit nova2,redis`: the host of Redis would run what the others do not."""
+    asked(LOCKS)
+    hosts: dict[str, Any] = {
+        "nova0": {},
+        "nova1": {"survey": RUNNING},
+        "nova2": {"survey": NEW_HOST},
+    }
+    site = {"rollout_action": "site", "rollout_fleet": list(hosts), "hosts": hosts}
+    said = run("begin", options=("--limit=nova1,nova2",), base_survey="{{ survey }}", **site)
+    assert "the fleet runs 1.0-old, and nova2 would get 2.0-new" in said
+    assert asked() == []
+
+
 @pytest.mark.parametrize("code", [1, 3])
 def test_only_a_lock_that_is_lost_forbids_to_go_back(
     run: Run, asked: Callable[..., list[str]], code: int
@@ -184,6 +200,37 @@ def test_what_is_no_roll_is_locked_and_noted(run: Run, asked: Callable[..., list
     assert "fleet lock --owner=me@here --reason=scale-in nova1 nova2 " in lock
     assert "--action=scale-in --result=failed --detail=nova1 nova2" in note
     assert unlock == "1.0-old: fleet unlock 8"
+
+
+def test_hosts_that_were_lost_are_not_noted_as_done(
+    run: Run, asked: Callable[..., list[str]], programs: Path
+) -> None:
+    """`resume.yml` goes on with those that are left; here `gate` is what finds one lost."""
+    (programs / "nova-host").write_text("#!/bin/sh\n")
+    (programs / "nova-host").chmod(0o755)
+    hosts: dict[str, Any] = {"nova1": {}, "nova2": CUT_OFF}
+    action = {"rollout_action": "resume", "rollout_result": "ok"}
+    run("gate", "note", hosts=hosts, goes_on=False, base_survey=RUNNING, **action)
+    [note] = asked()
+    assert "--action=resume --result=ok --detail=nova1" in note
+    assert "nova2" not in note
+
+
+def test_a_lock_that_could_not_be_freed_is_said(run: Run, asked: Callable[..., list[str]]) -> None:
+    asked(f"case $2 in unlock) echo 'Redis is away' >&2; exit 1;; *) {LOCKS};; esac")
+    action = {"rollout_action": "scale-in", "rollout_result": "failed"}
+    said = run("claim", "note", base_survey=RUNNING, **action)
+    assert "another run needs -e take_over=true: Redis is away" in said
+
+
+def test_a_scale_in_that_was_overtaken_leaves_the_lock_and_says_so(
+    run: Run, asked: Callable[..., list[str]]
+) -> None:
+    asked()
+    lost = {"rollout_lock_is_lost": True, "rollout_token": 8}
+    run("note", base_survey=RUNNING, rollout_action="scale-in", rollout_result="failed", **lost)
+    [note] = asked()
+    assert "--action=scale-in --result=interrupted" in note
 
 
 def test_what_another_holds_the_lock_for_comes_first(
