@@ -18,6 +18,8 @@ from scripts.lab.plays import play, play_in_vain, try_to_play
 
 AS_ROOT = "nova-redis-cli "
 SENTINEL = "nova-redis-cli -p 26379 "
+#: Tells when a host has booted.
+BEGUN = "systemctl show --property=UserspaceTimestampMonotonic"
 
 
 def in_sync(fleet: Any) -> bool:
@@ -223,17 +225,25 @@ def test_an_upgrade_goes_host_by_host_while_tasks_run(
     assert all(host.check_output("pidof redis-server") != pids[n] for n, host in hosts.items())
 
 
+def test_redis_hosts_are_not_rebooted_together(fleet: Any) -> None:
+    """However large the batches are that an operator asks for."""
+    hosts = fleet.hosts("nova")
+    before = {name: host.check_output(BEGUN) for name, host in hosts.items()}
+    refused = play_in_vain("reboot", "-e", '{"batches": [3]}')
+    assert "hold the data of Redis, and would be rebooted together" in refused.words
+    assert {name: host.check_output(BEGUN) for name, host in hosts.items()} == before
+
+
 def test_a_reboot_of_every_host_keeps_the_group(
     fleet: Any, wait_until: Callable[..., None]
 ) -> None:
     """One after another; nothing that was written is gone, whoever is the primary in the end."""
     hosts = fleet.hosts("nova")
-    begun = "systemctl show --property=UserspaceTimestampMonotonic"
-    before = {name: host.check_output(begun) for name, host in hosts.items()}
+    before = {name: host.check_output(BEGUN) for name, host in hosts.items()}
     key, value = f"nova:test:{secrets.token_hex(4)}", secrets.token_hex(8)
     fleet.redis_primary().check_output(AS_ROOT + f"set {key} {value}")
     play("reboot")
-    assert [name for name, host in hosts.items() if host.check_output(begun) == before[name]] == []
+    assert [name for name, host in hosts.items() if host.check_output(BEGUN) == before[name]] == []
     wait_until(lambda: in_sync(fleet), "the group is whole", seconds=120)
     assert fleet.redis_primary().check_output(AS_ROOT + f"get {key}") == value
 
