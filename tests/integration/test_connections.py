@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -278,7 +279,17 @@ def check_that_tasks_run(
     wait_until(lambda: state(api, task_id) == "SUCCESS")
     result = run(["trigger", "governance", "--wait"], variables)
     assert result.returncode == 0, result.stderr
+    check_that_the_worker_tells_no_secret(variables)
     return api, client
+
+
+def check_that_the_worker_tells_no_secret(variables: Variables) -> None:
+    """Ask for all that it says of its connections; an answer that is no JSON would never come."""
+    given = [urlsplit(variables["REDIS_URL"]).password, variables.get("NOVA_REDIS_PASSWORD")]
+    for what in ("stats", "conf"):
+        told = run(["celery", "inspect", "--timeout=10", what], variables)
+        assert told.returncode == 0, told.stderr
+        assert [secret for secret in given if secret and secret in told.stdout] == []
 
 
 def test_tasks_run_over_tls(variables: Variables, programs: ExitStack, tmp_path: Path) -> None:
