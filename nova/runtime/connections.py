@@ -47,6 +47,7 @@ def broker_connection(settings: Settings) -> dict[str, Any]:
     if settings.redis_uses_sentinel:
         options |= {
             "master_name": settings.redis_sentinel_master,
+            "sentinel_kwargs": sentinel_options(settings),
             SENTINELS: settings.redis_addresses,
         }
         module = "nova.runtime.sentinel" if is_stock else "nova.runtime.transport"

@@ -5,8 +5,6 @@ from typing import Any
 from kombu.transport import redis as stock
 
 from nova.sentinels import Sentinel
-from nova.settings import get_settings
-from nova.store import sentinel_options
 
 #: Transport option: host and port of every sentinel.
 SENTINELS = "sentinels"
@@ -17,9 +15,6 @@ class SentinelChannel(stock.SentinelChannel):  # type: ignore[misc]  # kombu shi
 
     kombu takes them from alternative URLs, `sentinel://a;sentinel://b`. But whenever it switches
     to the next of those it forgets which transport class it was told to use.
-
-    How sentinels are reached is asked for here, and is no transport option: `inspect stats` shows
-    those, in JSON, and there is a password in it.
     """
 
     def _sentinel_managed_pool(self, asynchronous: bool = False) -> Any:
@@ -28,8 +23,7 @@ class SentinelChannel(stock.SentinelChannel):  # type: ignore[misc]  # kombu shi
         parameters = self._connparams(asynchronous)
         for name in ("host", "port"):
             parameters.pop(name)
-        reached = sentinel_options(get_settings())
-        sentinel = Sentinel(options[SENTINELS], sentinel_kwargs=reached, **parameters)
+        sentinel = Sentinel(options[SENTINELS], sentinel_kwargs=self.sentinel_kwargs, **parameters)
         # kombu closes those two together with the channel.
         if asynchronous:
             self._async_sentinel_manager = sentinel
