@@ -93,13 +93,15 @@ test:  ## Everything, on a machine with nothing prepared
 	@scripts/bootstrap.sh --tools test
 	@trap 'scripts/bootstrap.sh --stop-engine' EXIT; \
 	    $(MAKE) --no-print-directory check && \
-	    $(MAKE) --no-print-directory --jobs=2 --output-sync=line molecule beside-molecule
+	    $(MAKE) --no-print-directory --jobs=2 molecule beside-molecule
 
+# What each prints is shown when it has ended, in one piece.
 .PHONY: beside-molecule
 beside-molecule: venv
-	@nice $(MAKE) --no-print-directory integration && \
-	    nice $(MAKE) --no-print-directory guide && \
-	    nice $(MAKE) --no-print-directory fault-short
+	@mkdir -p .nova; for target in integration guide fault-short; do \
+	    nice $(MAKE) --no-print-directory $$target >.nova/$$target.log 2>&1; code=$$?; \
+	    cat .nova/$$target.log; [ $$code = 0 ] || exit $$code; \
+	done
 
 .PHONY: test-all
 test-all:  ## What make test leaves out: the other scenarios, and faults for hours; writes docs/
