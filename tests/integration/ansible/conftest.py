@@ -65,6 +65,7 @@ def run(tmp_path: Path, hooks: Path, programs: Path) -> Run:
 
     On `nova1` and `nova2`, new hosts, unless `hosts` says which there are, with variables of each.
     A host that cannot be reached stays in the play, as in a roll, unless `goes_on` is false.
+    `fatal` is any_errors_fatal, as in the plays before a roll.
     """
 
     def run_tasks(
@@ -72,6 +73,7 @@ def run(tmp_path: Path, hooks: Path, programs: Path) -> Run:
         options: tuple[str, ...] = (),
         hosts: dict[str, dict[str, Any]] | None = None,
         goes_on: bool = True,
+        fatal: bool = False,
         **facts: Any,
     ) -> str:
         hosts = hosts or {"nova1": {}, "nova2": {}}
@@ -86,6 +88,7 @@ def run(tmp_path: Path, hooks: Path, programs: Path) -> Run:
             "hosts": "all",
             "gather_facts": False,
             "ignore_unreachable": goes_on,
+            "any_errors_fatal": fatal,
             "environment": {"PATH": f"{programs}:{os.environ['PATH']}"},
             "vars": {
                 "rollout_action": "deploy",

@@ -92,7 +92,7 @@ def test_a_new_host_is_locked_for_and_gets_what_the_others_run(
     program.chmod(0o755)
     site = {"options": ("--limit=nova2",), "rollout_action": "site"}
     hosts: dict[str, Any] = {"nova0": CUT_OFF, "nova1": {}, "nova2": {}}
-    fleet: dict[str, Any] = {"rollout_fleet": list(hosts), "hosts": hosts}
+    fleet: dict[str, Any] = {"rollout_fleet": list(hosts), "hosts": hosts, "fatal": True}
     said = run("begin", **site, **fleet)
     assert "the fleet runs 1.0-old, and nova2 would get 2.0-new" in said
     assert "-e release=1.0-old" in said

@@ -1,5 +1,6 @@
 """Celery's configuration of its connections, and the connections that Celery makes of it."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,22 @@ def test_the_broker_is_reached_with_timeouts(
     else:
         assert (pool.connection_kwargs["host"], pool.connection_kwargs["port"]) == ("db", 1)
         assert pool.connection_kwargs["socket_keepalive"]
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_what_a_worker_tells_of_its_connection_is_json_without_secrets(
+    make_settings: MakeSettings, url: str
+) -> None:
+    """`inspect stats` is answered with it, less the password of Redis itself."""
+    settings = make(make_settings, url, NOVA_REDIS_SENTINEL_PASSWORD="of-sentinels")
+    app = make_app(settings)
+    app.amqp_cls = "nova.runtime.consumer:NovaAMQP"  # as nova/celery_app.py has it
+    with app.connection_for_read() as connection:
+        told = connection.info()
+    told.pop("password")
+    text = json.dumps(told)
+    assert "of-sentinels" not in text
+    assert PASSWORD not in text
 
 
 @pytest.mark.parametrize("url", URLS)
