@@ -59,7 +59,6 @@ def test_one_signal_stops_everything_that_make_run_started(
                 and answers(f"http://127.0.0.1:{flower_port}/")
             ),
             log.read_text,
-            timeout_seconds=60,
         )
         with redis_of(state) as client:
             wait_until(lambda: len(read_workers(client)) == len(QUEUES), log.read_text)
@@ -87,7 +86,7 @@ def test_a_state_folder_has_one_redis_at_a_time_even_after_a_kill(tmp_path: Path
         )
     left: list[psutil.Process] = []
     try:
-        wait_until((state / "nova.env").exists, log.read_text, timeout_seconds=60)
+        wait_until((state / "nova.env").exists, log.read_text)
         settings = (state / "nova.env").read_text()
         server = int((state / "lock").read_text().split()[1])
         stack.send_signal(signal.SIGSTOP)  # it shall start nothing more that nobody would end

@@ -155,7 +155,7 @@ def test_every_end_of_a_task_is_counted_over_lost_children_and_restarts(
 
     worker = start_worker()
     publish("works", "dies")
-    wait_until(lambda: all_letters(client), timeout_seconds=60)
+    wait_until(lambda: all_letters(client))
     stop(worker)
     after = Samples(client)
     assert after.task("succeeded") == before.task("succeeded") + 1
@@ -180,7 +180,7 @@ def test_a_cold_shutdown_hands_over_and_a_kill_costs_one_interval_at_most(
 
     worker = start_worker()
     publish("works")
-    wait_until(lambda: Samples(client).task("succeeded") == 2, timeout_seconds=10)
+    wait_until(lambda: Samples(client).task("succeeded") == 2)
     stop(worker, signal.SIGKILL)
     assert Samples(client).task("succeeded") == 2
 
@@ -198,7 +198,7 @@ def test_a_full_redis_costs_no_count(
         wait_until(lambda: "it waits" in log.read_text(), log.read_text)
     finally:
         client.config_set("maxmemory", "0")
-    wait_until(lambda: Samples(client).task("succeeded") == 2, timeout_seconds=15)
+    wait_until(lambda: Samples(client).task("succeeded") == 2)
     assert Samples(client).task("failed", exception="KeyError") == 1
     assert Samples(client).task("received") == 3
     assert worker.poll() is None

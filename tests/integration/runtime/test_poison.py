@@ -27,7 +27,7 @@ import sys
 from nova.celery_app import app
 for task_id in sys.argv[1:]:
     try:
-        print(app.AsyncResult(task_id).get(timeout=90))
+        print(app.AsyncResult(task_id).get(timeout=120))
     except Exception as error:
         print(type(error).__name__, error)
 """
@@ -100,8 +100,8 @@ def python(environment: dict[str, str]) -> Callable[..., list[str]]:
     return run
 
 
-def wait_for_letter(client: Client, seconds: float = 60) -> DeadLetter:
-    wait_until(lambda: all_letters(client), timeout_seconds=seconds)
+def wait_for_letter(client: Client) -> DeadLetter:
+    wait_until(lambda: all_letters(client))
     [letter] = all_letters(client)
     return letter
 
@@ -172,7 +172,7 @@ def test_a_task_that_kills_its_worker_is_given_up_and_can_be_dropped(
             worker = start_worker(1)  # as systemd does
         return bool(all_letters(client))
 
-    wait_until(is_given_up, timeout_seconds=120)
+    wait_until(is_given_up)
     [letter] = all_letters(client)
     assert letter.task_id == poison
     assert len({start.worker for start in letter.history}) == STARTS_ALLOWED
