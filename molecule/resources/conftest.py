@@ -71,6 +71,11 @@ class Fleet:
         wait_until(lambda: len(primaries()) == 1, "one Redis is the primary", seconds=90)
         return primaries()[0]
 
+    def redis_is_whole(self) -> bool:
+        """Return whether the primary counts all other servers as replicas that keep up."""
+        told = str(self.redis_primary().check_output("nova-redis-cli info replication"))
+        return told.count("state=online") == len(self.hosts("redis")) - 1
+
     def workers(self) -> dict[str, list[str]]:
         """Return queue -> the workers (`name@host`) that the hosts' own files say serve it."""
         serving: dict[str, list[str]] = {}

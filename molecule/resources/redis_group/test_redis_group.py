@@ -2,7 +2,6 @@
 
 import base64
 import os
-import re
 import secrets
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ import pytest
 import yaml
 from testinfra.host import Host
 
+from scripts.lab.outages import killed
 from scripts.lab.plays import play, play_in_vain, try_to_play
 
 AS_ROOT = "nova-redis-cli "
@@ -22,15 +22,9 @@ SENTINEL = "nova-redis-cli -p 26379 "
 BEGUN = "systemctl show --property=UserspaceTimestampMonotonic"
 
 
-def in_sync(fleet: Any) -> bool:
-    """Return whether the primary counts all other servers as replicas that keep up."""
-    text = fleet.redis_primary().check_output(AS_ROOT + "info replication")
-    return len(re.findall(r"state=online", text)) == len(fleet.hosts("redis")) - 1
-
-
 @pytest.fixture(autouse=True)
 def _whole_group(fleet: Any, wait_until: Callable[..., None]) -> None:
-    wait_until(lambda: in_sync(fleet), "the group is whole", seconds=120)
+    wait_until(fleet.redis_is_whole, "the group is whole", seconds=120)
 
 
 @contextmanager
@@ -92,12 +86,6 @@ def test_nothing_is_answered_without_tls(fleet: Any) -> None:
             )
 
 
-def kill_for_good(host: Host) -> None:
-    """Kill Redis as a crash would, and keep it down as a lost host is."""
-    host.check_output("systemctl mask --runtime --quiet redis-server")
-    host.check_output("systemctl kill --signal KILL redis-server")
-
-
 def test_a_failover_is_survived_and_a_converge_after_it_changes_nothing(
     fleet: Any, wait_until: Callable[..., None]
 ) -> None:
@@ -110,16 +98,12 @@ def test_a_failover_is_survived_and_a_converge_after_it_changes_nothing(
     key, value = f"nova:test:{secrets.token_hex(4)}", secrets.token_hex(8)
     lost.check_output(AS_ROOT + f"set {key} {value}")
     wait_until(lambda: int(lost.check_output(AS_ROOT + "wait 1 1000")) > 0, "a replica has it")
-    try:
-        kill_for_good(lost)
+    with killed(lost):
         wait_until(lambda: fleet.redis_primary().backend.host != name, "another takes over")
         assert fleet.redis_primary().check_output(AS_ROOT + f"getdel {key}") == value
         assert fleet.ask_workers(fleet.workers())["missing"] == {}
         assert play("site", "--limit", f"redis:!{name}").changed == {}
-    finally:
-        lost.check_output("systemctl unmask --runtime --quiet redis-server")
-        lost.check_output("systemctl start redis-server")
-    wait_until(lambda: in_sync(fleet), "the old primary is a replica", seconds=120)
+    wait_until(fleet.redis_is_whole, "the old primary is a replica", seconds=120)
     new = fleet.redis_primary().backend.host
     assert new != name
     pids = {h: x.check_output("pidof redis-server") for h, x in fleet.hosts("redis").items()}
@@ -218,7 +202,7 @@ def test_an_upgrade_goes_host_by_host_while_tasks_run(
     pids = {name: host.check_output("pidof redis-server") for name, host in hosts.items()}
     with under_work(fleet):
         assert play("redis-upgrade").changed == dict.fromkeys(hosts, 1)
-    wait_until(lambda: in_sync(fleet), "the group is whole", seconds=120)
+    wait_until(fleet.redis_is_whole, "the group is whole", seconds=120)
     assert fleet.redis_primary().backend.host != primary
     started = {
         name: int(host.check_output("stat -c %Y /proc/$(pidof redis-server)"))
@@ -247,7 +231,7 @@ def test_a_reboot_of_every_host_keeps_the_group(
     fleet.redis_primary().check_output(AS_ROOT + f"set {key} {value}")
     play("reboot")
     assert [name for name, host in hosts.items() if host.check_output(BEGUN) == before[name]] == []
-    wait_until(lambda: in_sync(fleet), "the group is whole", seconds=120)
+    wait_until(fleet.redis_is_whole, "the group is whole", seconds=120)
     assert fleet.redis_primary().check_output(AS_ROOT + f"get {key}") == value
 
 
@@ -262,14 +246,14 @@ def test_a_copy_is_restored_to_the_whole_group(
 
     key, value = f"nova:test:{secrets.token_hex(4)}", secrets.token_hex(8)
     fleet.redis_primary().check_output(AS_ROOT + f"set {key} {value}")
-    wait_until(lambda: in_sync(fleet), "the copy has it")
+    wait_until(fleet.redis_is_whole, "the copy has it")
     play("backup", "-e", f"folder={tmp_path}")
     fleet.redis_primary().check_output(AS_ROOT + f"del {key}")
     primary = fleet.redis_primary().backend.host
     everywhere("stop")
     try:
         wait_until(lambda: restores(tmp_path), "the fleet has been silent", seconds=120)
-        wait_until(lambda: in_sync(fleet), "the group is whole", seconds=120)
+        wait_until(fleet.redis_is_whole, "the group is whole", seconds=120)
         found = [
             host.check_output(AS_ROOT + f"get {key}") for host in fleet.hosts("redis").values()
         ]

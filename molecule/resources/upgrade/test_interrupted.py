@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
+from scripts.lab.outages import cut_link
 from scripts.lab.plays import Begun, Played
 
 Playbook = Callable[..., Any]
@@ -139,8 +140,7 @@ def check_arrived(
 
 def cut_off(seconds: int) -> Callable[[Host], object]:
     """Take a host's link down for a while."""
-    script = f"ip link set eth0 down; sleep {seconds}; ip link set eth0 up"
-    return lambda host: host.check_output(f"systemd-run --collect sh -c '{script}'")
+    return lambda host: cut_link(host, seconds)
 
 
 def test_a_host_that_is_cut_off_goes_back_when_it_returns(
