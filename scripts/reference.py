@@ -128,6 +128,7 @@ def command_page() -> str:
     """Return the page of the command line."""
     intro = [
         "Exit codes: 0 done, 1 Nova cannot do it and says why, 2 the command was typed wrongly, "
+        "3 the lock of the fleet is lost, or it is not safe to go on with a migration, "
         "75 a server or a worker does not answer now: the same command may work later. "
         "`--json` prints for programs.\n",
         "Completion of commands and options: `nova --install-completion` for the current shell, or "

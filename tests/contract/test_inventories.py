@@ -173,6 +173,47 @@ def test_frontends_reach_each_api_host_as_it_listens(
     assert ca_file == ca.format(keys=keys)
 
 
+@pytest.mark.parametrize("inventory", [PRODUCTION, INVENTORIES / "lab"], ids=["example", "lab"])
+@pytest.mark.parametrize(
+    ("count", "variables", "url"),
+    [
+        (1, {}, "redis://192.0.2.11:6379/0"),
+        (1, {"redis_port": 7000, "redis_tls": True}, "rediss://192.0.2.11:7000/0"),
+        (
+            3,
+            {"redis_sentinel_port": 7001, "redis_address": "10.0.0.{{ inventory_hostname[-1] }}"},
+            "sentinel://10.0.0.1:7001,10.0.0.2:7001,10.0.0.3:7001/0",
+        ),
+    ],
+    ids=["one", "another port and TLS", "a group with a network of its own"],
+)
+def test_nova_reaches_redis_where_it_listens(
+    tmp_path: Path, inventory: Path, count: int, variables: dict[str, Any], url: str
+) -> None:
+    """Port and address of Redis and its sentinels are said once, in the group redis."""
+    here = shutil.copytree(inventory, tmp_path / "inventory")
+    hosts = {f"r{n + 1}": {"ansible_host": address} for n, address in enumerate(FLEET[:count])}
+    group = {"hosts": hosts, "vars": variables}
+    fleet = {"nova": {"hosts": hosts, "children": {"redis": group}}}
+    (here / "hosts.yml").write_text(yaml.safe_dump(fleet))
+    secrets = {"nova_redis_password": "p", "vault_redis_nova_password": "p"}
+    more = {"nova": {"vars": secrets}}
+    [environment] = derived(tmp_path, more, ("r1", "settings_environment"), inventory=here)
+    assert environment["REDIS_URL"] == url
+
+
+def test_frontends_reach_the_address_that_the_api_listens_on(tmp_path: Path) -> None:
+    """One that is another than the host's; and the host's where it listens on all, or says none."""
+    addresses = {"nova1": "10.0.0.1", "nova2": "0.0.0.0", "nova3": "127.0.0.1"}  # noqa: S104
+    hosts = {
+        f"{name}.example.com": {"ansible_host": host, "api_address": address}
+        for host, (name, address) in zip(FLEET, addresses.items(), strict=True)
+    }
+    more = FRONTENDS | {"api": {"hosts": hosts}}
+    [servers] = derived(tmp_path, more, ("f1", "frontend_servers"))
+    assert [server["address"] for server in servers] == ["10.0.0.1", *FLEET[1:]]
+
+
 def test_ports_that_are_assumed_are_those_of_the_roles() -> None:
     """Inventories, playbooks and the frontend say a port where the inventory does not."""
     ports = {

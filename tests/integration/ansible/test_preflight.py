@@ -5,6 +5,7 @@ such a host says of itself is given: its distribution as a survey, its package s
 `apt-cache` of the test's own.
 """
 
+import json
 import os
 import sys
 import tarfile
@@ -18,7 +19,7 @@ from scripts import build_release
 from scripts.bundle.content import Maker, sha256
 from scripts.bundle.targets import Target
 from scripts.mirrors import Mirrors
-from tests.integration.ansible.conftest import ROOT, run_playbook
+from tests.integration.ansible.conftest import ANSIBLE, ROOT, run_playbook
 
 DEBIAN_12 = {
     "system": "debian",
@@ -70,6 +71,57 @@ def preflight(
     playbook = folder / "preflight.yml"
     playbook.write_text(yaml.safe_dump([play]))
     return run_playbook(playbook, f"--inventory={inventory}")
+
+
+def test_a_folder_is_meant_as_seen_from_where_the_operator_stands(tmp_path: Path) -> None:
+    """Programs that get it run in the folder of the playbooks; an id is no folder."""
+    [variables, _, _] = [
+        play.get("vars")
+        for play in yaml.safe_load((ANSIBLE / "playbooks/preflight.yml").read_text())
+    ]
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "vars": variables,
+        "tasks": [
+            {
+                "ansible.builtin.copy": {
+                    "content": "{{ [release_wanted, bundle_folder] | to_json }}",
+                    "dest": str(tmp_path / "said.json"),
+                }
+            }
+        ],
+    }
+    playbook = tmp_path / "play.yml"
+    playbook.write_text(yaml.safe_dump([play]))
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    here = os.path.relpath(folder, ROOT)  # where run_playbook stands
+
+    def said(**given: str) -> list[str]:
+        options = ["--extra-vars", json.dumps(given)]
+        run_playbook(playbook, "--inventory=localhost,", "--connection=local", *options)
+        found: list[str] = json.loads((tmp_path / "said.json").read_text())
+        return found
+
+    assert said(release=here) == [str(folder), ""]
+    assert said(bundle=here) == [str(folder), str(folder)]
+    assert said(bundle=here, release="2.0-new") == ["2.0-new", str(folder)]
+    assert said() == ["", ""]
+
+
+def test_a_host_without_an_address_is_named_before_anything_is_done(tmp_path: Path) -> None:
+    """Redis' URL, frontends and firewalls follow from it."""
+    hosts = {"a": {"ansible_host": "127.0.0.1"}, "b": {}}
+    local = {"ansible_connection": "local", "ansible_become": False}
+    groups = ("redis", "workers", "beat", "api", "flower")
+    children: dict[str, Any] = {group: {"hosts": {"a": {}}} for group in groups}
+    inventory = tmp_path / "hosts.yml"
+    fleet = {"nova": {"hosts": hosts, "vars": local, "children": children}}
+    inventory.write_text(yaml.safe_dump(fleet))
+    output = run_playbook(ANSIBLE / "playbooks/preflight.yml", f"--inventory={inventory}")
+    assert "b has no ansible_host; set it in the inventory" in output
+    assert output.count("TASK [") == 2
 
 
 def test_a_host_that_is_as_it_should_be_is_not_refused(tmp_path: Path) -> None:

@@ -70,3 +70,10 @@ def test_the_old_passwords_stay_valid_when_a_host_was_lost_on_the_way(
     assert "b did not answer, or was left out by --limit, and may still have the old" in output
     assert "PLAY [Converge]" in output
     assert "TASK [redis : " not in output
+
+
+def test_certificates_that_are_not_there_are_not_rotated(run: Run) -> None:
+    """Without redis_tls nothing would be new, and the screen would be green all the same."""
+    output = run("rotate-certificates.yml")
+    assert "c has no certificate of Nova's own CA: redis_tls is not set" in output
+    assert "Survey" not in output
