@@ -4,7 +4,8 @@ python -m bench fleet [--hosts 1,3,6,12,20] [--rounds N] [--only nova,baseline,m
 
 For each number of hosts and each side: bare lab hosts, site.yml, site.yml again with nothing to
 do, deploy.yml with another release, rolling-restart.yml; then the hosts go. What was measured is
-kept in a file and not measured again, unless playbooks, roles or program have changed.
+kept in a file and not measured again, unless playbooks, roles or program have changed; the file is
+committed, for a page with 20 hosts takes longer than most sittings.
 Needs a Docker engine (scripts/bootstrap.sh --tools fleet).
 """
 
@@ -16,14 +17,15 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 import nova
 from bench import interrupts
-from bench.fleet import BenchError
+from bench.fleet import ROOT, BenchError
 from bench.fleet_size import end_state, sides
-from bench.fleet_size.fleet import DEBIAN, STATE, WORKERS, Fleet, fleet_of, inventory_text
+from bench.fleet_size.fleet import DEBIAN, WORKERS, Fleet, fleet_of, inventory_text
 from bench.fleet_size.playbook import Run
 from bench.fleet_size.results import BARE, DEPLOY, NOOP, RESTART, Result, Results
 from bench.fleet_size.sides import BASELINE, SIDES, Side
@@ -35,9 +37,11 @@ from scripts.lab.variants import Patch, make
 
 HOSTS = (1, 3, 6, 12, 20)
 ROUNDS = 3
-FILE = STATE / "fleet-size.json"
+FILE = ROOT / "bench" / "results" / "fleet-size.json"
 COMMAND = "make bench-fleet"
 GIBIBYTE = 2**30
+#: Side and number of hosts -> the end state, of what this run has measured.
+States = dict[tuple[str, int], dict[str, Any]]
 
 
 def another_release(folder: Path) -> Path:
@@ -46,8 +50,8 @@ def another_release(folder: Path) -> Path:
     return make(folder, [Patch("pyproject.toml", f"{version}.1", version)])
 
 
-def measure(side: Side, number: int, rounds: int) -> Result:
-    """Measure one side with one number of hosts, on hosts of its own.
+def measure(side: Side, number: int, rounds: int) -> tuple[Result, dict[str, Any]]:
+    """Measure one side with one number of hosts, on hosts of its own; return its end state too.
 
     Raises:
         LabError, BenchError: what the message says.
@@ -63,7 +67,7 @@ def measure(side: Side, number: int, rounds: int) -> Result:
         runs[DEPLOY] = [step(fleet, DEPLOY, "deploy", another_release(Path(folder)))]
         runs[RESTART] = [step(fleet, RESTART, "rolling-restart")]
         end_state.check_that_it_works(fleet)
-    return Result(
+    result = Result(
         side=side.name,
         hosts=number,
         digest=digest,
@@ -73,8 +77,9 @@ def measure(side: Side, number: int, rounds: int) -> Result:
         install=round(bare.seconds_in(side.install), 3),
         build=round(bare.seconds_in([side.build]), 3),
         memory=round(memory, 2),
-        state=state,
+        state=end_state.digest(state),
     )
+    return result, state
 
 
 def noop(fleet: Fleet) -> Run:
@@ -104,14 +109,16 @@ def say(text: str) -> None:
 
 def measure_all(results: Results, options: argparse.Namespace) -> None:
     """Measure what is asked for and not there yet."""
+    states: States = {}
     for number in options.hosts:
         for side in (SIDES[name] for name in options.only):
             known = results.get(side.name, number)
             if known and not options.again and is_of_now(known):
                 say(f"{count(number)}, {side.label}: kept, measured on {known.day}")
                 continue
-            results.put(measure(side, number, options.rounds))
-            check_end_states(results, number)
+            result, states[side.name, number] = measure(side, number, options.rounds)
+            results.put(result)
+            check_end_states(results, number, states)
 
 
 def is_of_now(result: Result) -> bool:
@@ -119,8 +126,10 @@ def is_of_now(result: Result) -> bool:
     return result.digest == sides.digest(SIDES[result.side], inventory_text(result.hosts))
 
 
-def check_end_states(results: Results, number: int) -> None:
+def check_end_states(results: Results, number: int, states: States) -> None:
     """Compare the end states of the sides with so many hosts.
+
+    In what they differ can be said if this run has measured both.
 
     Raises:
         BenchError: they differ.
@@ -130,11 +139,12 @@ def check_end_states(results: Results, number: int) -> None:
         other = results.get(side.name, number)
         if not base or not other or other is base or not (is_of_now(base) and is_of_now(other)):
             continue
-        lines = list(end_state.differences(base.state, other.state))
-        if lines:
+        if base.state != other.state:
+            one, two = (states.get((found.side, number), {}) for found in (base, other))
+            lines = list(end_state.differences(one, two)) if one and two else []
             raise BenchError(
-                f"{count(number)}: the end states of baseline and {side.label} differ in "
-                f"{len(lines)} things, so their times say nothing: {'; '.join(lines[:10])}"
+                f"{count(number)}: the end states of baseline and {side.label} differ, so their "
+                f"times say nothing: {'; '.join(lines[:10]) or 'measure both, with --again'}"
             )
 
 
@@ -220,7 +230,7 @@ def run(options: argparse.Namespace) -> None:
     results = Results(options.json)
     measure_all(results, options)
     for number in results.sizes():
-        check_end_states(results, number)
+        check_end_states(results, number, {})
     shown = current(results)
     print(tables(shown))
     if options.page:

@@ -1,5 +1,6 @@
 """What a fleet has in the end, and whether two have the same: else their times say nothing."""
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -107,6 +108,11 @@ def users_without_passwords(lines: list[str]) -> dict[str, str]:
         if name != ROLE_USER:
             users[name] = " ".join("(password)" if rule[0] == "#" else rule for rule in rules)
     return users
+
+
+def digest(state: Mapping[str, Any]) -> str:
+    """Return what only the same state has."""
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def check_that_it_works(fleet: Fleet) -> None:

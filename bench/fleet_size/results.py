@@ -1,7 +1,7 @@
 """What was measured, in a file: a size that was measured is kept, others are added to it."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,8 @@ class Result:
     build: float
     #: Gibibytes of the machine's memory that the running fleet takes.
     memory: float
-    #: What `end_state.look` returned.
-    state: dict[str, Any] = field(repr=False)
+    #: Digest of what `end_state.look` returned.
+    state: str
 
     def seconds(self, measure: str) -> Spread:
         """Return how long something took; the median where it ran several times."""

@@ -26,7 +26,7 @@ def result(side: str, hosts: int, noop: list[float], **changed: Any) -> Result:
         "install": 8.0,
         "build": 3.0,
         "memory": 1.5,
-        "state": {},
+        "state": "",
     }
     return Result(**values | changed)
 
