@@ -64,12 +64,16 @@ class Fleet:
     def redis_primary(self) -> Host:
         """Return the host whose Redis is the primary now; fail if there is not exactly one."""
 
-        def primaries() -> list[Host]:
-            hosts = self.hosts("redis").values()
-            return [h for h in hosts if h.run("nova-redis-cli role").stdout.startswith("master")]
+        found: list[Host] = []
 
-        wait_until(lambda: len(primaries()) == 1, "one Redis is the primary", seconds=90)
-        return primaries()[0]
+        def is_one() -> bool:
+            role = "timeout 5 nova-redis-cli role"  # a frozen one does not answer
+            hosts = self.hosts("redis").values()
+            found[:] = [host for host in hosts if host.run(role).stdout.startswith("master")]
+            return len(found) == 1
+
+        wait_until(is_one, "one Redis is the primary", seconds=90)
+        return found[0]
 
     def redis_is_whole(self) -> bool:
         """Return whether the primary counts all other servers as replicas that keep up."""

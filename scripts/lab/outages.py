@@ -8,8 +8,9 @@ from testinfra.host import Host
 
 from scripts.lab.docker import LabError
 
-#: For how long `cut_off` takes a host away: Redis' lease of a task ends meanwhile.
-CUT_SECONDS = 75
+#: For how long `cut_off` takes a host away. Leases of tasks end meanwhile, and a second election is
+#: possible, which follows a vote that nobody won after a minute.
+CUT_SECONDS = 150
 
 
 @contextmanager
@@ -53,14 +54,14 @@ def cut_off(host: Host) -> Iterator[None]:
 
 
 def cut_link(host: Host, seconds: int) -> None:
-    """Take a host's link down for a while, and return at once."""
-    script = f"ip link set eth0 down; sleep {seconds}; ip link set eth0 up"
+    """Take a host's link down for a while, a second from now: the answer must still get here."""
+    script = f"sleep 1; ip link set eth0 down; sleep {seconds}; ip link set eth0 up"
     host.check_output(f"systemd-run --collect sh -c '{script}'")
 
 
-def answers(host: Host) -> bool:
-    """Return whether a host can be reached."""
+def answers(host: Host, command: str = "true") -> bool:
+    """Return whether a host can be reached, and a command there ends well."""
     try:
-        return bool(host.run("true").rc == 0)
+        return bool(host.run(command).rc == 0)
     except RuntimeError:  # testinfra: SSH did not get there
         return False

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
-from scripts.lab.load import RequestLoad, TaskLoad, effects
+from scripts.lab.load import Load, RequestLoad, TaskLoad, effects
 from scripts.lab.plays import Begun, Played, try_to_play
 from scripts.lab.variants import BROKEN, EFFECTS_KEY, Patch, make
 
@@ -113,7 +113,7 @@ def under_load(
     front_door: Any,
     make_token: Callable[[str], str],
     wait_until: Callable[..., None],
-) -> Callable[..., contextlib.AbstractContextManager[TaskLoad]]:
+) -> Callable[..., contextlib.AbstractContextManager[Load]]:
     """Publish numbered tasks and ask the API meanwhile; then count: 0 lost, 0 twice, 0 refused.
 
     A host may be named that publishes, and answers of the API that are allowed.
@@ -122,14 +122,14 @@ def under_load(
     @contextlib.contextmanager
     def load(
         publisher: Host | None = None, allowed: frozenset[str] = frozenset({"200"})
-    ) -> Iterator[TaskLoad]:
+    ) -> Iterator[Load]:
         first = int(time.time() * TASK_RATE)  # no number of an earlier load
         publisher = publisher or list(fleet.hosts("workers").values())[-1]
         with (
             TaskLoad(publisher, first) as tasks,
             RequestLoad(front_door.url, make_token("viewer"), front_door.trust) as requests,
         ):
-            yield tasks
+            yield Load(tasks, requests)
         confirmed = set(tasks.confirmed())
         assert len(confirmed) > 50
         wait_until(
@@ -149,7 +149,7 @@ def check_broken(
     playbook: Playbook,
     releases: Callable[..., Path],
     running: Callable[[], set[str]],
-    under_load: Callable[..., contextlib.AbstractContextManager[TaskLoad]],
+    under_load: Callable[..., contextlib.AbstractContextManager[Load]],
     audit: Callable[[], dict[str, Any]],
     fleet: Any,
 ) -> Callable[[str], None]:

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
-from scripts.lab.outages import cut_off, frozen, killed
+from scripts.lab.outages import answers, cut_off, frozen, killed
 
-#: While there is no primary, the API may say: not now, or that it waited in vain.
-ANSWERS = frozenset({"200", "503", "504"})
-LEADS = "timeout 5 nova-redis-cli role"
+#: While there is no primary the API may say: not now. A request that it was answering when its host
+#: was cut off gets no answer, or the frontend's.
+ANSWERS = frozenset({"200", "502", "503", "504", "ReadTimeout"})
+LEADS = "timeout 5 nova-redis-cli role | grep --quiet master"
+WORKS = "timeout 5 nova-redis-cli ping | grep --quiet PONG"
 
 
 @pytest.fixture
@@ -37,17 +39,25 @@ def test_a_lost_primary_costs_no_task(
     under_load: Callable[..., AbstractContextManager[Any]],
     wait_until: Callable[..., None],
 ) -> None:
-    """Another takes over, and tasks are published before the lost one is back."""
+    """Another takes over; tasks are published and requests answered before the lost one is back."""
     name = primary.backend.host
     others = [host for other, host in fleet.hosts("redis").items() if other != name]
     publisher = next(host for other, host in fleet.hosts("workers").items() if other != name)
-    with under_load(publisher, ANSWERS) as tasks:
+    with under_load(publisher, ANSWERS) as load:
+        wait_until(lambda: len(load.tasks.confirmed()) > 50, "the load has begun")
         with outage(primary):
+            wait_until(lambda: not answers(primary, WORKS), "it is lost")
             wait_until(
-                lambda: any(host.run(LEADS).stdout.startswith("master") for host in others),
-                "another takes over",
+                lambda: any(answers(host, LEADS) for host in others), "another leads", seconds=120
             )
-            before = len(tasks.confirmed())
-            wait_until(lambda: len(tasks.confirmed()) > before + 50, "tasks are published again")
+            published, answered = len(load.tasks.confirmed()), load.requests.answers["200"]
+            wait_until(
+                lambda: (
+                    len(load.tasks.confirmed()) > published + 50
+                    and load.requests.answers["200"] > answered + 10
+                ),
+                "tasks are published and requests answered again",
+            )
+            assert not answers(primary, WORKS), "it was back before that"
         wait_until(fleet.redis_is_whole, "the lost one is a replica", seconds=120)
     assert fleet.redis_primary().backend.host != name

@@ -1,10 +1,12 @@
 """Playbooks and parts of the role `rollout`, run by Ansible itself on this machine."""
 
+import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -155,3 +157,29 @@ class Hosts:
 def hosts(tmp_path: Path) -> Hosts:
     """An inventory without hosts."""
     return Hosts(tmp_path)
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """What the role redis runs on a host, with a folder of the test's in place of Redis' own."""
+    spec = importlib.util.spec_from_file_location(
+        "redis_host", ANSIBLE / "roles/redis/files/redis_host.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    opened: list[Any] = []
+    connect = module.Connection
+
+    def remember(*arguments: Any) -> Any:
+        opened.append(connect(*arguments))
+        return opened[-1]
+
+    monkeypatch.setattr(module, "Connection", remember)
+    monkeypatch.setattr(module, "FOLDER", tmp_path)
+    (tmp_path / "root.password").write_text("password-of-root")
+    yield module
+    for connection in opened:
+        connection.stream.close()
+        connection.socket.close()

@@ -1,6 +1,5 @@
 """What the role's program sets on a real Redis: only what differs, and cutting nobody off."""
 
-import importlib.util
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,32 +11,7 @@ import redis
 
 from scripts.local.redis_server import LocalRedis
 
-PROGRAM = Path(__file__).resolve().parents[3] / "ansible/roles/redis/files/redis_host.py"
 RULES = "~* &* +@all -@admin -@dangerous +info"
-
-
-@pytest.fixture
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The program, which takes a folder of the test's for Redis' own, and ends with the test."""
-    spec = importlib.util.spec_from_file_location("redis_host", PROGRAM)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    opened: list[Any] = []
-    connect = module.Connection
-
-    def remember(*arguments: Any) -> Any:
-        opened.append(connect(*arguments))
-        return opened[-1]
-
-    monkeypatch.setattr(module, "Connection", remember)
-    monkeypatch.setattr(module, "FOLDER", tmp_path)
-    (tmp_path / "root.password").write_text("password-of-root")
-    yield module
-    for connection in opened:
-        connection.stream.close()
-        connection.socket.close()
 
 
 @pytest.fixture
@@ -141,6 +115,18 @@ def test_a_server_with_data_of_its_own_is_not_made_a_replica(
     looking.primary = "192.0.2.1"
     with pytest.raises(program.ProblemError, match="has data of its own"):
         looking.follow(looking.server)
+
+
+def test_a_replica_that_is_to_be_alone_is_refused(
+    program: ModuleType, server: LocalRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a group that was made one server in the inventory alone: Nova could not write."""
+    monkeypatch.setattr(program.Host, "ours", lambda *_: True)
+    assert host(program, server).look()["server"]["role"] == "master"
+    with redis.Redis.from_url(server.url) as client:
+        client.replicaof("192.0.2.1", 6379)
+    with pytest.raises(program.ProblemError, match=r"follows the one at 192\.0\.2\.1"):
+        host(program, server).look()
 
 
 def test_a_server_of_somebody_else_is_left_alone(program: ModuleType, server: LocalRedis) -> None:

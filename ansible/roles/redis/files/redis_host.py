@@ -33,6 +33,8 @@ OTHER_WAY = 1.5
 START = 60
 SYNC = 600
 FAILOVER = 60
+#: A primary counts a replica that is gone for as long as its repl-timeout, 60 s.
+GONE = 90
 #: Milliseconds for which a primary that hands over takes no writes; the failover ends it earlier.
 FAILOVER_PAUSE = 10_000
 #: maxmemory when it is `auto`, as a share of what the host has; in steps, so that a new kernel
@@ -179,6 +181,8 @@ class Host:
         self.changes: list[str] = []
         self.notes: list[str] = []
         self.restart: list[str] = []
+        #: Addresses that the sentinels know and the group has not any more.
+        self.gone: list[str] = []
 
     # -- Connections
 
@@ -264,16 +268,20 @@ class Host:
 
     def any_sentinel(self) -> Connection:
         """Return a sentinel that watches the group: this host's own, else another's."""
-        own = self.sentinel
+        own = self.sentinel if self.me["sentinel"] else None
         if own and self.ours(own, "sentinel.conf"):
             return own
         for peer in self.peers:
             if peer["sentinel"] and peer["name"] != self.me["name"]:
                 with contextlib.suppress(OSError, RefusedError):
-                    other = self._dial(peer["address"], self.me["sentinel_port"], PEER_ANSWER)
-                    other("AUTH", "admin", self.request["users"]["admin"]["password"])
-                    return other
+                    return self.peer(peer["address"], self.me["sentinel_port"])
         raise ProblemError("no sentinel of the group answers")
+
+    def peer(self, address: str, port: int) -> Connection:
+        """Return a connection to another host's Redis or Sentinel, as the user admin."""
+        other = self._dial(address, port, PEER_ANSWER)
+        other("AUTH", "admin", self.request["users"]["admin"]["password"])
+        return other
 
     @staticmethod
     def ours(connection: Connection, name: str) -> bool:
@@ -295,19 +303,59 @@ class Host:
                 "keys": self.server("DBSIZE"),
             }
             found["other_passwords"] = self.other_passwords(self.server)
+            if len(self.peers) == 1 and role[0] == "slave":
+                raise ProblemError(
+                    f"its Redis follows the one at {role[1]}, and redis_hosts has no other host; "
+                    "how a group becomes one server is in docs/operations.md"
+                )
         if len(self.peers) > 1:
-            with contextlib.suppress(ProblemError):
-                watched = self.any_sentinel().table("SENTINEL", "MASTER", self.request["master"])
-                found["sentinel"] = {
-                    "primary": watched["ip"],
-                    "epoch": watched["config-epoch"],
-                    "flags": watched["flags"],
-                }
+            found["sentinel"] = self.watched()
         policy = run("apt-cache", "policy", "redis-server", check=False)
         versions = re.findall(r"(?:Installed|Candidate): (?:\d+:)?(\d+\.\d+)", policy)
         found["version"] = (versions or ["0.0"])[0]
         programs = ["redis-server", "redis-sentinel"] if self.me["sentinel"] else ["redis-server"]
         found["missing"] = [name for name in programs if not shutil.which(name)]
+        return found
+
+    def watched(self) -> dict[str, str] | None:
+        """Return what the sentinels say of the primary, None if none answers.
+
+        Raises:
+            ProblemError: a server is of the group that is no host of it any more, and runs.
+        """
+        try:
+            sentinel = self.any_sentinel()
+        except ProblemError:
+            return None
+        state = sentinel.table("SENTINEL", "MASTER", self.request["master"])
+        runs = [address for address, answers in self.strangers(sentinel).items() if answers]
+        if state["ip"] not in [peer["address"] for peer in self.peers]:
+            raise ProblemError(
+                f"the group's primary is {state['ip']}, which is no host of redis_hosts; put it "
+                "back, and make another the primary first: docs/operations.md"
+            )
+        if runs:
+            raise ProblemError(
+                f"{', '.join(runs)} is of the group and no host of redis_hosts; stop it there, "
+                "and then run this again: sudo systemctl disable --now redis-sentinel redis-server"
+            )
+        return {
+            "primary": state["ip"],
+            "epoch": state["config-epoch"],
+            "flags": state["flags"],
+        }
+
+    def strangers(self, sentinel: Connection) -> dict[str, bool]:
+        """Return what a sentinel knows and the group has not any more: address -> it answers."""
+        hosts = {peer["address"] for peer in self.peers}
+        watchers = {peer["address"] for peer in self.peers if peer["sentinel"]}
+        found: dict[str, bool] = {}
+        for what, expected in (("REPLICAS", hosts), ("SENTINELS", watchers)):
+            for words in sentinel("SENTINEL", what, self.request["master"]):
+                known = dict(zip(words[::2], words[1::2], strict=True))
+                if known["ip"] not in expected:
+                    answers = "s_down" not in known["flags"]
+                    found[known["ip"]] = found.get(known["ip"], False) or answers
         return found
 
     def other_passwords(self, server: Connection) -> list[str]:
@@ -335,6 +383,8 @@ class Host:
         self.redis()
         if self.me["sentinel"]:
             self.watcher()
+        else:
+            self.no_watcher()
         if not self.check:
             self.settle()
 
@@ -613,15 +663,20 @@ class Host:
             self.wait_for_server()
 
     def follow(self, server: Connection) -> None:
-        """Make a server that stands alone a replica. Where Sentinel knows it, Sentinel decides."""
+        """Make a server a replica that stands alone, or follows another than the primary.
+
+        Where Sentinel knows it, Sentinel decides. One that was of the group before may follow who
+        was the primary then, and is known to nobody.
+        """
         role = server("ROLE")
-        if self.me["address"] == self.primary or role[0] == "slave":
+        if self.me["address"] == self.primary or role[:2] == ["slave", self.primary]:
             return
         if any(report.get("sentinel") for report in self.request["reports"].values()):
-            known = self.known_to_sentinel()
-            if known:
+            if self.known_to_sentinel():
                 return
-        if server("DBSIZE"):
+        elif role[0] == "slave":
+            return
+        if role[0] == "master" and server("DBSIZE"):
             raise ProblemError(
                 f"Redis on {self.me['name']} has data of its own and is not part of the group of "
                 f"{self.primary}; empty it (FLUSHALL) if that is not needed, and run again"
@@ -659,6 +714,18 @@ class Host:
         assert self.sentinel is not None  # noqa: S101 - waited for one line above
         self.set_users(self.sentinel, self.request["sentinel_users"])
         self.set_sentinel(self.sentinel)
+        self.gone = sorted(self.strangers(self.sentinel))
+
+    def no_watcher(self) -> None:
+        """Stop a Sentinel that this host had: the group has enough without it."""
+        if not (FOLDER / "sentinel.conf").exists():
+            return
+        self.changes.append("Sentinel stopped")
+        if self.check:
+            return
+        run("systemctl", "disable", "--now", "--quiet", "redis-sentinel")
+        (FOLDER / "sentinel.conf").unlink()
+        self.gone = [self.me["address"]]
 
     def wait_for_sentinel(self) -> None:
         """Wait until Sentinel answers, and forget the old connection."""
@@ -764,15 +831,67 @@ class Host:
         except RefusedError as error:
             raise ProblemError(f"the Redis group is not healthy: {error}") from None
 
+    def forget(self) -> None:
+        """Let this host's sentinel forget servers and sentinels that the group has not any more.
+
+        One that counted them could find no majority. SENTINEL RESET makes it forget all; what is
+        there it learns anew from the primary and from the other sentinels. So this is done while
+        the primary answers, and to one sentinel after the other.
+        https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/#removing-sentinels
+
+        Raises:
+            ProblemError: one that is gone answers, or the sentinel does not find the group again.
+        """
+        sentinel, name = self.sentinel, self.request["master"]
+        if sentinel is None or not self.strangers(sentinel):
+            return
+        poll(lambda: not any(self.strangers(sentinel).values()), START, "the end of what is gone")
+        state = sentinel.table("SENTINEL", "MASTER", name)
+        gone = ", ".join(sorted(self.strangers(sentinel)))
+        if state["flags"] != "master":
+            raise ProblemError(f"{gone} cannot be forgotten while the primary does not answer")
+        hosts = {peer["address"] for peer in self.peers}
+
+        def is_alone() -> bool:
+            """Whether the primary counts no replica that is none any more."""
+            told = self.primary_info(state["ip"])
+            replicas = re.findall(r"ip=([^,]+)", " ".join(told.values()))
+            return set(replicas) <= hosts
+
+        poll(is_alone, GONE, f"the primary's forgetting of {gone}")
+        sentinel("SENTINEL", "RESET", name)
+        poll(lambda: self.knows_all(sentinel), START, "the sentinel's finding of the whole group")
+        self.changes.append(f"{gone} forgotten")
+
+    def primary_info(self, address: str) -> dict[str, str]:
+        """Return what the primary says of its replicas."""
+        if address == self.me["address"]:
+            own = self.own(self.me["port"])
+            return own.info("replication") if own else {}
+        return self.peer(address, self.me["port"]).info("replication")
+
+    def knows_all(self, sentinel: Connection) -> bool:
+        """Return whether a sentinel knows every host of the group, and no other."""
+        name = self.request["master"]
+        state = sentinel.table("SENTINEL", "MASTER", name)
+        watchers = sum(peer["sentinel"] for peer in self.peers)
+        return (
+            not self.strangers(sentinel)
+            and int(state["num-slaves"]) == len(self.peers) - 1
+            and int(state["num-other-sentinels"]) == watchers - 1
+        )
+
     def hand_over(self) -> None:
         """If this host has the primary, make another server the primary, and wait for it."""
         if len(self.peers) == 1 or self.server is None or self.server("ROLE")[0] != "master":
             return
         sentinel, name = self.any_sentinel(), self.request["master"]
-        # Nothing is acknowledged any more that the next primary might not have.
-        self.server("CLIENT", "PAUSE", FAILOVER_PAUSE, "WRITE")
+        server = self.server
 
         def asked() -> bool:
+            # Nothing is acknowledged any more that the next primary might not have: Sentinel does
+            # not stop the old one's writes, nor its answers to WAIT.
+            server("CLIENT", "PAUSE", FAILOVER_PAUSE, "WRITE")
             try:
                 sentinel("SENTINEL", "FAILOVER", name)
             except RefusedError as error:  # one that is under way, or has just been
@@ -919,6 +1038,7 @@ def main() -> None:
                 "upgrade": host.upgrade,
                 "leave": host.leave,
                 "rejoin": host.rejoin,
+                "forget": host.forget,
                 "health": host.refuse_unhealthy,
             }[action]()
     except (ProblemError, RefusedError, OSError) as error:
@@ -926,7 +1046,8 @@ def main() -> None:
     except Exception as error:  # the task's output is hidden, for it might hold a password
         where = traceback.extract_tb(error.__traceback__)[-1]
         report["problem"] = f"a fault of the role: {type(error).__name__} in line {where.lineno}"
-    report |= {"changes": host.changes, "notes": host.notes, "restart": sorted(set(host.restart))}
+    report |= {"changes": host.changes, "notes": host.notes, "gone": host.gone}
+    report["restart"] = sorted(set(host.restart))
     print(json.dumps(report))
 
 

@@ -1,0 +1,187 @@
+"""What the role's program does about hosts that leave a group, on a group of real servers.
+
+Each host is a loopback address with the same ports, as the program wants it.
+"""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import redis
+
+from scripts.local.redis_server import find_redis_server, free_port
+from tests.conftest import wait_until
+
+ADMIN = "p" * 16
+HOSTS = {name: f"127.0.0.{number}" for number, name in enumerate("abcd", start=2)}
+
+
+class Group:
+    """Four Redis servers, the first of which leads, and sentinels on the first three."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port, self.sentinel_port = free_port(), free_port()
+        self.processes: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
+
+    def begin(self) -> None:
+        """Start all, and wait until every sentinel knows all."""
+        for name in HOSTS:
+            self.start_server(name, follows="" if name == "a" else "a")
+        for name in "abc":
+            self.start_sentinel(name)
+        wait_until(lambda: all(self.knows(name) == (3, 2) for name in "abc"))
+
+    def end(self) -> None:
+        """Stop what runs."""
+        for name in HOSTS:
+            self.leave(name)
+
+    def start(self, kind: str, name: str, lines: list[str], *options: str) -> None:
+        home = self.folder / name / kind
+        home.mkdir(parents=True, exist_ok=True)
+        common = [f"bind {HOSTS[name]}", f'dir "{home}"', f'logfile "{home / "log"}"']
+        user = f"user admin on >{ADMIN} ~* &* +@all"
+        file = home.with_suffix(".conf")
+        file.write_text("\n".join([*common, user, "protected-mode no", *lines]) + "\n")
+        self.processes[kind, name] = subprocess.Popen(
+            [find_redis_server(), str(file), *options], stdout=subprocess.DEVNULL
+        )
+
+    def start_server(self, name: str, follows: str) -> None:
+        """Start a server, which follows another or none; one that is gone is soon not counted."""
+        lines = [f"port {self.port}", 'save ""', "repl-timeout 3", "repl-ping-replica-period 1"]
+        lines += [f"replica-announce-ip {HOSTS[name]}", "shutdown-timeout 0"]
+        self.start(
+            "redis",
+            name,
+            lines + ([f"replicaof {HOSTS[follows]} {self.port}"] if follows else []),
+        )
+
+    def start_sentinel(self, name: str) -> None:
+        """Start a sentinel that watches the first server."""
+        watched = f"sentinel monitor nova {HOSTS['a']} {self.port} 2"
+        fast = "sentinel down-after-milliseconds nova 1000"
+        announced = f"sentinel announce-ip {HOSTS[name]}"
+        lines = [f"port {self.sentinel_port}", watched, fast, announced]
+        self.start("sentinel", name, lines, "--sentinel")
+
+    def leave(self, name: str) -> None:
+        """Stop all that a host has, as systemctl does."""
+        for kind, other in list(self.processes):
+            if other == name:
+                process = self.processes.pop((kind, name))
+                process.terminate()
+                process.wait()
+
+    def sentinel(self, name: str) -> dict[str, Any]:
+        with redis.Redis(HOSTS[name], self.sentinel_port, decode_responses=True) as client:
+            found: dict[str, Any] = client.sentinel_master("nova")
+        return found
+
+    def knows(self, name: str) -> tuple[int, int] | None:
+        """How many replicas, and how many others, a sentinel knows."""
+        try:
+            state = self.sentinel(name)
+        except redis.RedisError:
+            return None
+        return state["num-slaves"], state["num-other-sentinels"]
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Iterator[Group]:
+    """It runs, and every sentinel knows it."""
+    made = Group(tmp_path)
+    try:
+        made.begin()
+        yield made
+    finally:
+        made.end()
+
+
+@pytest.fixture
+def host(group: Group, program: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """The program's view of a host of a group of some hosts; sentinels are on the first three."""
+
+    def view(name: str, hosts: str = "abcd", **request: Any) -> Any:
+        monkeypatch.setattr(program, "FOLDER", group.folder / name)
+        (group.folder / name / "root.password").write_text("password-of-root")
+        me = {"name": name, "address": HOSTS[name], "local": HOSTS[name], "port": group.port}
+        defaults = {
+            "me": me | {"sentinel_port": group.sentinel_port, "sentinel": name in hosts[:3]},
+            "peers": [[other, HOSTS[other], ""] for other in hosts],
+            "sentinels": 3,
+            "master": "nova",
+            "users": {"admin": {"password": ADMIN, "rules": "~* &* +@all"}},
+            "tls": {},
+            "check": False,
+        }
+        return program.Host(defaults | request)
+
+    return view
+
+
+def forgotten(looking: Any) -> list[str]:
+    """Let a sentinel forget; return what was changed."""
+    looking.forget()
+    changes: list[str] = looking.changes
+    return changes
+
+
+def test_a_host_that_left_is_forgotten_by_one_sentinel_after_the_other(
+    group: Group, host: Callable[..., Any]
+) -> None:
+    """A replica with a sentinel. The fourth host gets one in its place, and all know each other."""
+    group.leave("b")
+    group.start_sentinel("d")
+    for name in "acd":
+        looking = host(name, "acd")
+        assert forgotten(looking) == ([] if name == "d" else [f"{HOSTS['b']} forgotten"])
+        assert looking.knows_all(looking.sentinel)
+    assert {name: group.knows(name) for name in "acd"} == dict.fromkeys("acd", (2, 2))
+    assert forgotten(host("a", "acd")) == []
+
+
+def test_what_is_gone_is_not_forgotten_while_the_primary_does_not_answer(
+    group: Group, host: Callable[..., Any], program: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sentinel that has forgotten the replicas then could make none of them the primary."""
+    group.leave("d")
+    wait_until(lambda: host("b", "abc").strangers(host("b", "abc").sentinel) == {HOSTS["d"]: False})
+    for name in "bc":  # so that no other is elected meanwhile
+        with redis.Redis(HOSTS[name], group.sentinel_port) as client:
+            client.execute_command("SENTINEL", "SET", "nova", "quorum", "3")
+    group.leave("a")
+    wait_until(lambda: group.sentinel("b")["flags"] != "master")
+    with pytest.raises(program.ProblemError, match="cannot be forgotten while the primary does"):
+        host("b", "abc").forget()
+    assert group.knows("b") == (3, 2)
+
+
+def test_a_host_that_was_taken_out_and_still_runs_is_named(
+    group: Group, host: Callable[..., Any], program: ModuleType
+) -> None:
+    """It would go on as one of the group, with nobody who looks after it."""
+    assert host("a").watched()["primary"] == HOSTS["a"]
+    with pytest.raises(program.ProblemError, match=f"{HOSTS['d']} is of the group and no host of"):
+        host("a", "abc").watched()
+    with pytest.raises(program.ProblemError, match=f"primary is {HOSTS['a']}, which is no host"):
+        host("b", "bcd").watched()
+
+
+def test_a_replica_that_nobody_knows_follows_the_primary_of_now(
+    group: Group, host: Callable[..., Any]
+) -> None:
+    """It came back with a configuration of before, which names a replica of now."""
+    group.leave("d")
+    for name in "abc":
+        host(name, "abc").forget()
+    group.start_server("d", follows="b")
+    looking = host("d", reports={"a": {"sentinel": {"primary": HOSTS["a"], "epoch": "0"}}})
+    looking.primary = HOSTS["a"]
+    looking.follow(looking.server)
+    assert looking.changes == [f"replica of {HOSTS['a']}"]
+    assert looking.server("ROLE")[1] == HOSTS["a"]
