@@ -18,6 +18,10 @@ from scripts.lab.plays import play, play_in_vain, try_to_play
 
 AS_ROOT = "nova-redis-cli "
 SENTINEL = "nova-redis-cli -p 26379 "
+#: Tells when Redis was started, in Unix time after an "@".
+STARTED = (
+    "systemctl show --value --timestamp=unix --property=ActiveEnterTimestamp redis-server.service"
+)
 #: Tells when a host has booted.
 BEGUN = "systemctl show --property=UserspaceTimestampMonotonic"
 
@@ -204,10 +208,7 @@ def test_an_upgrade_goes_host_by_host_while_tasks_run(
         assert play("redis-upgrade").changed == dict.fromkeys(hosts, 1)
     wait_until(fleet.redis_is_whole, "the group is whole", seconds=120)
     assert fleet.redis_primary().backend.host != primary
-    started = {
-        name: int(host.check_output("stat -c %Y /proc/$(pidof redis-server)"))
-        for name, host in hosts.items()
-    }
+    started = {name: int(host.check_output(STARTED).lstrip("@")) for name, host in hosts.items()}
     assert max(started, key=lambda name: started[name]) == primary
     assert all(host.check_output("pidof redis-server") != pids[n] for n, host in hosts.items())
 

@@ -172,6 +172,40 @@ def test_a_host_that_was_taken_out_and_still_runs_is_named(
         host("b", "bcd").watched()
 
 
+def test_a_sentinel_that_could_not_log_in_connects_anew(
+    group: Group, host: Callable[..., Any]
+) -> None:
+    """It was told of a password before a server was, and would see that server down for good."""
+
+    def server(name: str, *words: str) -> None:
+        with redis.Redis(HOSTS[name], group.port, username="admin", password=ADMIN) as client:
+            client.execute_command(*words)
+
+    for name in "abcd":
+        server(name, "ACL", "SETUSER", "sentinel", "on", ">new", "~*", "&*", "+@all")
+    server("c", "ACL", "SETUSER", "sentinel", "resetpass", ">old")
+    server("c", "ACL", "SETUSER", "default", "off")
+    with redis.Redis(HOSTS["a"], group.sentinel_port) as client:
+        tell = ("SENTINEL", "SET", "nova")
+        client.execute_command(*tell, "down-after-milliseconds", "5000")
+        client.execute_command(*tell, "auth-user", "sentinel", "auth-pass", "new")
+
+    def flags() -> str:
+        with redis.Redis(HOSTS["a"], group.sentinel_port, decode_responses=True) as client:
+            [told] = [s["flags"] for s in client.sentinel_slaves("nova") if s["ip"] == HOSTS["c"]]
+        return str(told)
+
+    wait_until(lambda: "s_down" in flags())
+    server("c", "ACL", "SETUSER", "sentinel", ">new")
+    looking = host("a", sentinel_options={"auth-pass": "new"})
+    looking.log_in_again(looking.sentinel)
+    assert looking.changes == [f"Sentinel connects anew, it does not see {HOSTS['c']}"]
+    wait_until(lambda: "s_down" not in flags())
+    looking = host("a", sentinel_options={"auth-pass": "new"})
+    looking.log_in_again(looking.sentinel)
+    assert looking.changes == []
+
+
 def test_a_replica_that_nobody_knows_follows_the_primary_of_now(
     group: Group, host: Callable[..., Any]
 ) -> None:

@@ -181,6 +181,8 @@ class Host:
         self.changes: list[str] = []
         self.notes: list[str] = []
         self.restart: list[str] = []
+        #: Units that were started anew, which need no restart later.
+        self.started: list[str] = []
         #: Addresses that the sentinels know and the group has not any more.
         self.gone: list[str] = []
 
@@ -372,8 +374,7 @@ class Host:
     # -- Converge
 
     def converge(self) -> None:
-        """Bring this host to what is asked for."""
-        self.primary = primary_by(list(self.request["reports"].values()), self.peers[0]["address"])
+        """Bring this host's Redis to what is asked for, and its Sentinel to whom it lets in."""
         self.own_password()
         self.files()
         self.kernel()
@@ -381,12 +382,17 @@ class Host:
             self.changes.append("Redis would be set up")
             return
         self.redis()
-        if self.me["sentinel"]:
-            self.watcher()
-        else:
+        if not self.me["sentinel"]:
             self.no_watcher()
+        elif self.sentinel and self.ours(self.sentinel, "sentinel.conf"):
+            self.set_users(self.sentinel, self.request["sentinel_users"])
         if not self.check:
             self.settle()
+
+    @functools.cached_property
+    def primary(self) -> str:
+        """The address of the primary, from what all hosts have reported."""
+        return primary_by(list(self.request["reports"].values()), self.peers[0]["address"])
 
     def own_password(self) -> None:
         """Make the password of the user root of this host's Redis, once."""
@@ -553,7 +559,7 @@ class Host:
         run("systemctl", "enable", "--quiet", unit)
         self.speaks_tls.clear()
         restart(unit)
-        self.restart = [other for other in self.restart if other != unit]
+        self.started.append(unit)
 
     def acl_file(self, users: dict[str, Any]) -> str:
         """Return the users as Redis reads them from a file."""
@@ -694,8 +700,13 @@ class Host:
 
     # -- Sentinel
 
-    def watcher(self) -> None:
-        """Set up this host's Sentinel, or bring the one that runs to what is asked for."""
+    def watch(self) -> None:
+        """Set up this host's Sentinel, or bring the one that runs to what is asked for.
+
+        All servers and sentinels must let it in by now. It logs in once for each connection and
+        ignores the answer; with a password that is not valid yet it would see the server down for
+        good, for it closes no connection on which errors come in time (seen with 7.0.15 and 5 s).
+        """
         if not (FOLDER / "sentinel.conf").exists():
             self.changes.append("Sentinel seeded")
             if self.check:
@@ -714,6 +725,7 @@ class Host:
         assert self.sentinel is not None  # noqa: S101 - waited for one line above
         self.set_users(self.sentinel, self.request["sentinel_users"])
         self.set_sentinel(self.sentinel)
+        self.log_in_again(self.sentinel)
         self.gone = sorted(self.strangers(self.sentinel))
 
     def no_watcher(self) -> None:
@@ -793,6 +805,33 @@ class Host:
         for key, value in own.items():
             sentinel("SENTINEL", "CONFIG", "SET", key, value)
         sentinel("SENTINEL", "FLUSHCONFIG")
+
+    def log_in_again(self, sentinel: Connection) -> None:
+        """Let Sentinel connect anew if it sees a server down that lets this host in."""
+        name = self.request["master"]
+        replicas = sentinel("SENTINEL", "REPLICAS", name)
+        tables = [dict(zip(words[::2], words[1::2], strict=True)) for words in replicas]
+        down = [
+            table["ip"]
+            for table in [*tables, sentinel.table("SENTINEL", "MASTER", name)]
+            if "s_down" in table["flags"] and self.lets_in(table["ip"])
+        ]
+        if not down:
+            return
+        self.changes.append(f"Sentinel connects anew, it does not see {', '.join(sorted(down))}")
+        if not self.check:
+            # Sentinel closes all connections to servers when it is told of a password.
+            password = self.request["sentinel_options"]["auth-pass"]
+            sentinel("SENTINEL", "SET", name, "auth-pass", password)
+
+    def lets_in(self, address: str) -> bool:
+        """Return whether a server answers this host."""
+        with contextlib.suppress(OSError, RefusedError):
+            port = self.me["port"]
+            own = address == self.me["address"]
+            server = self.own(port) if own else self.peer(address, port)
+            return server is not None and server("PING") == "PONG"
+        return False
 
     # -- Waiting, restarting, upgrading
 
@@ -1034,6 +1073,7 @@ def main() -> None:
         else:
             {
                 "converge": host.converge,
+                "watch": host.watch,
                 "restart": host.restart_units,
                 "upgrade": host.upgrade,
                 "leave": host.leave,
@@ -1047,7 +1087,7 @@ def main() -> None:
         where = traceback.extract_tb(error.__traceback__)[-1]
         report["problem"] = f"a fault of the role: {type(error).__name__} in line {where.lineno}"
     report |= {"changes": host.changes, "notes": host.notes, "gone": host.gone}
-    report["restart"] = sorted(set(host.restart))
+    report |= {"restart": sorted(set(host.restart) - set(host.started)), "started": host.started}
     print(json.dumps(report))
 
 
