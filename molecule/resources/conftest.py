@@ -76,9 +76,14 @@ class Fleet:
         return found[0]
 
     def redis_is_whole(self) -> bool:
-        """Return whether the primary counts all other servers as replicas that keep up."""
+        """Return whether all other servers keep up with the primary, and every sentinel sees so."""
+        hosts = self.hosts("redis").values()
         told = str(self.redis_primary().check_output("nova-redis-cli info replication"))
-        return told.count("state=online") == len(self.hosts("redis")) - 1
+        if told.count("state=online") != len(hosts) - 1:
+            return False
+        ask = "timeout 5 nova-redis-cli -p 26379 sentinel"
+        seen = [host.run(f"{ask} master nova; {ask} replicas nova").stdout for host in hosts]
+        return not any("_down" in text for text in seen)
 
     def workers(self) -> dict[str, list[str]]:
         """Return queue -> the workers (`name@host`) that the hosts' own files say serve it."""
