@@ -189,6 +189,14 @@ def test_different_major_versions_of_redis_in_one_group_are_refused(tmp_path: Pa
     assert "The Redis hosts a, b, c mix the major versions 7 and 8" in output
 
 
+def test_a_group_that_begins_without_one_of_its_hosts_is_refused(tmp_path: Path) -> None:
+    """The others would wait for users and sentinels that the first does not get."""
+    hosts = group("a", "b", "c")
+    del hosts["c"]
+    output = preflight(tmp_path, "redis", hosts)
+    assert "c of redis_hosts took no part" in output
+
+
 def test_a_redis_group_of_two_is_refused(tmp_path: Path) -> None:
     output = preflight(tmp_path, "redis", group("a", "b"))
     assert "redis_hosts names 2 hosts (a, b); it must name a, and one host or at least" in output

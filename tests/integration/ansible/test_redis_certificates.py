@@ -41,11 +41,14 @@ def test_each_certificate_names_its_host_and_its_address(folder: Path) -> None:
 
 def test_a_check_makes_nothing(tmp_path: Path, folder: Path) -> None:
     """It says what would be made, and leaves even the folder unmade."""
-    assert make(tmp_path / "none", "check", *HOSTS) == ["would make a CA and certificates"]
+    assert make(tmp_path / "none", "check-ensure", *HOSTS) == ["would make a CA and certificates"]
     assert not (tmp_path / "none").exists()
-    assert make(folder, "check", *HOSTS) == []
+    assert make(folder, "check-ensure", *HOSTS) == []
     certificate = (folder / "r1.crt").read_bytes()
-    assert make(folder, "check", "r1=192.0.2.9") == ["would make the certificate of r1"]
+    assert make(folder, "check-ensure", "r1=192.0.2.9") == ["would make the certificate of r1"]
+    assert make(folder, "check-renew", "r1=192.0.2.1") == ["would make the certificate of r1"]
+    assert make(folder, "check-new-ca") == ["would make another CA"]
+    assert make(folder, "check-drop-old-ca") == []
     assert (folder / "r1.crt").read_bytes() == certificate
 
 

@@ -3,10 +3,10 @@
 # frontend and api for these. Prints what it makes.
 #   make_certificates.sh FOLDER ensure HOST=ADDRESS ...  CA and certificates that are missing, end
 #                                                        within 30 days, or name another address
-#   make_certificates.sh FOLDER check HOST=ADDRESS ...   nothing; prints what `ensure` would make
 #   make_certificates.sh FOLDER renew HOST=ADDRESS ...   a new certificate and key for each host
 #   make_certificates.sh FOLDER new-ca                   a new CA; the old one is trusted beside it
 #   make_certificates.sh FOLDER drop-old-ca              trust the new CA alone
+#   make_certificates.sh FOLDER check-ACTION ...         nothing; prints what ACTION would make
 # ca.crt is what everybody trusts: one CA, two while they change. Keys never leave FOLDER but for
 # the one that a host needs.
 set -eu
@@ -14,7 +14,9 @@ umask 077
 
 folder=$1 action=$2
 shift 2
-if [ "$action" = check ] && [ ! -d "$folder" ]; then
+checking=
+case $action in check-*) checking=yes action=${action#check-} ;; esac
+if [ -n "$checking" ] && [ ! -d "$folder" ]; then
     echo "would make a CA and certificates"
     exit 0
 fi
@@ -66,6 +68,10 @@ case $action in
         [ -f issuer.crt ] || { echo "$folder has no CA of Nova's to replace" >&2; exit 1; }
         # Interrupted half-way: the new one is there already.
         if [ "$(grep -c BEGIN ca.crt)" -gt 1 ]; then exit 0; fi
+        if [ -n "$checking" ]; then
+            echo "would make another CA"
+            exit 0
+        fi
         make_ca
         cat issuer.crt ca.crt > ca.crt.new
         mv ca.crt.new ca.crt
@@ -73,6 +79,10 @@ case $action in
         ;;
     drop-old-ca)
         cmp -s issuer.crt ca.crt && exit 0
+        if [ -n "$checking" ]; then
+            echo "would trust the old CA no more"
+            exit 0
+        fi
         for certificate in *.crt; do
             case $certificate in ca.crt | issuer.crt) continue ;; esac
             openssl verify -CAfile issuer.crt "$certificate" > /dev/null 2>&1 || {
@@ -88,7 +98,7 @@ case $action in
 esac
 
 if [ ! -f issuer.key ]; then
-    if [ "$action" = check ]; then
+    if [ -n "$checking" ]; then
         echo "would make a CA and certificates"
         exit 0
     fi
@@ -98,7 +108,7 @@ fi
 for pair in "$@"; do
     host=${pair%%=*} address=${pair#*=}
     if [ "$action" != renew ] && is_good "$host" "$address"; then continue; fi
-    if [ "$action" = check ]; then
+    if [ -n "$checking" ]; then
         echo "would make the certificate of $host"
     else
         make_certificate "$host" "$address"
