@@ -82,8 +82,9 @@ class Fleet:
         if told.count("state=online") != len(hosts) - 1:
             return False
         ask = "timeout 5 nova-redis-cli -p 26379 sentinel"
-        seen = [host.run(f"{ask} master nova; {ask} replicas nova").stdout for host in hosts]
-        return not any("_down" in text for text in seen)
+        with_sentinel = [h for h in hosts if h.file("/etc/redis/nova/sentinel.conf").exists]
+        seen = [h.run(f"{ask} master nova && {ask} replicas nova") for h in with_sentinel]
+        return not any(answer.rc or "_down" in answer.stdout for answer in seen)
 
     def workers(self) -> dict[str, list[str]]:
         """Return queue -> the workers (`name@host`) that the hosts' own files say serve it."""

@@ -69,13 +69,17 @@ class Group:
         lines = [f"port {self.sentinel_port}", watched, fast, announced]
         self.start("sentinel", name, lines, "--sentinel")
 
+    def stop(self, kind: str, name: str) -> None:
+        """End a server or sentinel, as systemctl does."""
+        process = self.processes.pop((kind, name))
+        process.terminate()
+        process.wait()
+
     def leave(self, name: str) -> None:
-        """Stop all that a host has, as systemctl does."""
+        """Stop all that a host has."""
         for kind, other in list(self.processes):
             if other == name:
-                process = self.processes.pop((kind, name))
-                process.terminate()
-                process.wait()
+                self.stop(kind, name)
 
     def sentinel(self, name: str) -> dict[str, Any]:
         with redis.Redis(HOSTS[name], self.sentinel_port, decode_responses=True) as client:
@@ -140,25 +144,47 @@ def test_a_host_that_left_is_forgotten_by_one_sentinel_after_the_other(
     for name in "acd":
         looking = host(name, "acd")
         assert forgotten(looking) == ([] if name == "d" else [f"{HOSTS['b']} forgotten"])
-        assert looking.knows_all(looking.sentinel)
+        assert looking.unseen(looking.sentinel) == set()
     assert {name: group.knows(name) for name in "acd"} == dict.fromkeys("acd", (2, 2))
     assert forgotten(host("a", "acd")) == []
 
 
-def test_what_is_gone_is_not_forgotten_while_the_primary_does_not_answer(
+def test_nothing_is_forgotten_while_a_host_that_stays_is_lost(
     group: Group, host: Callable[..., Any], program: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A sentinel that has forgotten the replicas then could make none of them the primary."""
-    group.leave("d")
-    wait_until(lambda: host("b", "abc").strangers(host("b", "abc").sentinel) == {HOSTS["d"]: False})
+    """Here the primary. A sentinel that has forgotten a lost host could not find it again."""
+    monkeypatch.setattr(program, "HELLO", 1)
     for name in "bc":  # so that no other is elected meanwhile
         with redis.Redis(HOSTS[name], group.sentinel_port) as client:
             client.execute_command("SENTINEL", "SET", "nova", "quorum", "3")
+    group.leave("d")
     group.leave("a")
+    looking = host("b", "abc")
+    wait_until(lambda: looking.strangers(looking.sentinel) == {HOSTS["d"]: False})
     wait_until(lambda: group.sentinel("b")["flags"] != "master")
-    with pytest.raises(program.ProblemError, match="cannot be forgotten while the primary does"):
-        host("b", "abc").forget()
+    assert forgotten(looking) == []
+    [note] = looking.notes
+    assert note.startswith(f"{HOSTS['d']} stays known to Sentinel until {HOSTS['a']}")
     assert group.knows("b") == (3, 2)
+
+
+def test_a_host_that_is_to_have_no_sentinel_any_more_loses_it(
+    group: Group, host: Callable[..., Any], program: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its server stays: another host stands before it in redis_hosts now."""
+    group.start_sentinel("d")
+    assert host("a", "abdc").watched()["primary"] == HOSTS["a"]
+    stopped: list[str] = []
+    monkeypatch.setattr(program, "run", lambda *words, **_: stopped.append(" ".join(words)))
+    leaving = host("c", "abdc")
+    leaving.no_watcher()
+    assert stopped == ["systemctl disable --now --quiet redis-sentinel"]
+    assert not (group.folder / "c" / "sentinel.conf").exists()
+    assert leaving.gone == [HOSTS["c"]]
+    group.stop("sentinel", "c")
+    for name in "abd":
+        forgotten(host(name, "abdc"))
+    assert {name: group.knows(name) for name in "abd"} == dict.fromkeys("abd", (3, 2))
 
 
 def test_a_host_that_was_taken_out_and_still_runs_is_named(
@@ -204,6 +230,11 @@ def test_a_sentinel_that_could_not_log_in_connects_anew(
     looking = host("a", sentinel_options={"auth-pass": "new"})
     looking.log_in_again(looking.sentinel)
     assert looking.changes == []
+
+
+def test_addresses_are_compared_as_sentinel_writes_them(program: ModuleType) -> None:
+    assert program.canonical("fd00:0:0::AB") == "fd00::ab"
+    assert program.canonical("redis1.example.com") == "redis1.example.com"
 
 
 def test_a_replica_that_nobody_knows_follows_the_primary_of_now(

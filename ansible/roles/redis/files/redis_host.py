@@ -8,6 +8,7 @@ it holds passwords; the report goes as JSON to standard output and holds none:
 import contextlib
 import functools
 import hashlib
+import ipaddress
 import itertools
 import json
 import os
@@ -35,6 +36,8 @@ SYNC = 600
 FAILOVER = 60
 #: A primary counts a replica that is gone for as long as its repl-timeout, 60 s.
 GONE = 90
+#: Sentinels say that they are there every 2 s.
+HELLO = 15
 #: Milliseconds for which a primary that hands over takes no writes; the failover ends it earlier.
 FAILOVER_PAUSE = 10_000
 #: maxmemory when it is `auto`, as a share of what the host has; in steps, so that a new kernel
@@ -91,6 +94,10 @@ class Connection:
         answer = self(*words)
         return dict(zip(answer[::2], answer[1::2], strict=True))
 
+    def tables(self, *words: object) -> list[dict[str, Any]]:
+        """Run a command that answers with lists of names and values."""
+        return [dict(zip(table[::2], table[1::2], strict=True)) for table in self(*words)]
+
     def info(self, section: str) -> dict[str, str]:
         """Return a section of INFO."""
         lines = (line.partition(":") for line in self("INFO", section).splitlines())
@@ -137,6 +144,14 @@ def is_active(unit: str) -> bool:
 # --- The group
 
 
+def canonical(address: str) -> str:
+    """Return an IP address as Redis and Sentinel write it; a name as it is."""
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        return address
+
+
 def primary_by(reports: list[dict[str, Any]], first: str) -> str:
     """Return the address of the primary, from what all hosts report; `first` in a new group.
 
@@ -162,12 +177,15 @@ class Host:
 
     def __init__(self, request: dict[str, Any]) -> None:
         self.request = request
-        self.me: dict[str, Any] = request["me"]
+        self.me: dict[str, Any] = {
+            **request["me"],
+            "address": canonical(request["me"]["address"]),
+        }
         # Name, the address that is given for it, and the one at which Ansible reaches it.
         self.peers: list[dict[str, Any]] = [
             {
                 "name": name,
-                "address": given or reached or name,
+                "address": canonical(given or reached or name),
                 "sentinel": number < request["sentinels"],
             }
             for number, (name, given, reached) in enumerate(request["peers"])
@@ -183,7 +201,7 @@ class Host:
         self.restart: list[str] = []
         #: Units that were started anew, which need no restart later.
         self.started: list[str] = []
-        #: Addresses that the sentinels know and the group has not any more.
+        #: Addresses at which the sentinels know what the group does not want there any more.
         self.gone: list[str] = []
 
     # -- Connections
@@ -315,6 +333,7 @@ class Host:
         policy = run("apt-cache", "policy", "redis-server", check=False)
         versions = re.findall(r"(?:Installed|Candidate): (?:\d+:)?(\d+\.\d+)", policy)
         found["version"] = (versions or ["0.0"])[0]
+        found["has_watched"] = (FOLDER / "sentinel.conf").exists()
         programs = ["redis-server", "redis-sentinel"] if self.me["sentinel"] else ["redis-server"]
         found["missing"] = [name for name in programs if not shutil.which(name)]
         return found
@@ -330,11 +349,18 @@ class Host:
         except ProblemError:
             return None
         state = sentinel.table("SENTINEL", "MASTER", self.request["master"])
-        runs = [address for address, answers in self.strangers(sentinel).items() if answers]
-        if state["ip"] not in [peer["address"] for peer in self.peers]:
+        hosts = [peer["address"] for peer in self.peers]
+        # The sentinel of a host that stays is stopped by no_watcher.
+        runs = [
+            address
+            for address, answers in self.strangers(sentinel).items()
+            if answers and address not in hosts
+        ]
+        if state["ip"] not in hosts:
             raise ProblemError(
                 f"the group's primary is {state['ip']}, which is no host of redis_hosts; put it "
-                "back, and make another the primary first: docs/operations.md"
+                "back, and make another the primary first (docs/operations.md, Redis, which also "
+                "says what to do when most hosts are lost)"
             )
         if runs:
             raise ProblemError(
@@ -348,13 +374,15 @@ class Host:
         }
 
     def strangers(self, sentinel: Connection) -> dict[str, bool]:
-        """Return what a sentinel knows and the group has not any more: address -> it answers."""
+        """Return what a sentinel knows and the group does not want: address -> it answers.
+
+        A server that is of no host of the group, or a sentinel on a host that has none.
+        """
         hosts = {peer["address"] for peer in self.peers}
         watchers = {peer["address"] for peer in self.peers if peer["sentinel"]}
         found: dict[str, bool] = {}
         for what, expected in (("REPLICAS", hosts), ("SENTINELS", watchers)):
-            for words in sentinel("SENTINEL", what, self.request["master"]):
-                known = dict(zip(words[::2], words[1::2], strict=True))
+            for known in sentinel.tables("SENTINEL", what, self.request["master"]):
                 if known["ip"] not in expected:
                     answers = "s_down" not in known["flags"]
                     found[known["ip"]] = found.get(known["ip"], False) or answers
@@ -374,7 +402,7 @@ class Host:
     # -- Converge
 
     def converge(self) -> None:
-        """Bring this host's Redis to what is asked for, and its Sentinel to whom it lets in."""
+        """Bring this host's Redis to what is asked for, and the users of a Sentinel that runs."""
         self.own_password()
         self.files()
         self.kernel()
@@ -444,7 +472,8 @@ class Host:
             self.write(FOLDER / "tls" / name, tls[part], "0640", "redis")
             for part, name in names.items()
         ]
-        if self.check or not (any(written) or self.shows_other_certificate()):
+        stale = bool(self.server) and self.shows_other_certificate(self.server)
+        if self.check or not (any(written) or stale):
             return
         if self.server and self.ours(self.server, "redis.conf"):
             self.server(
@@ -457,11 +486,11 @@ class Host:
         if is_active("redis-sentinel"):
             self.restart.append("redis-sentinel")
 
-    def shows_other_certificate(self) -> bool:
-        """Return whether Redis still shows another certificate than its file holds."""
-        if not self.server or not isinstance(self.server.socket, ssl.SSLSocket):
+    def shows_other_certificate(self, connection: Connection | None) -> bool:
+        """Return whether Redis or Sentinel still shows another certificate than its file holds."""
+        if connection is None or not isinstance(connection.socket, ssl.SSLSocket):
             return False
-        shown = ssl.DER_cert_to_PEM_cert(self.server.socket.getpeercert(binary_form=True) or b"")
+        shown = ssl.DER_cert_to_PEM_cert(connection.socket.getpeercert(binary_form=True) or b"")
         return shown.strip() not in self.request["tls"]["certificate"]
 
     def kernel(self) -> None:
@@ -694,8 +723,7 @@ class Host:
 
     def known_to_sentinel(self) -> bool:
         """Return whether the sentinels count this host's Redis among the replicas."""
-        replicas = self.any_sentinel()("SENTINEL", "REPLICAS", self.request["master"])
-        tables = [dict(zip(r[::2], r[1::2], strict=True)) for r in replicas]
+        tables = self.any_sentinel().tables("SENTINEL", "REPLICAS", self.request["master"])
         return any(table["ip"] == self.me["address"] for table in tables)
 
     # -- Sentinel
@@ -726,6 +754,8 @@ class Host:
         self.set_users(self.sentinel, self.request["sentinel_users"])
         self.set_sentinel(self.sentinel)
         self.log_in_again(self.sentinel)
+        if self.shows_other_certificate(self.sentinel):  # a run was interrupted
+            self.restart.append("redis-sentinel")
         self.gone = sorted(self.strangers(self.sentinel))
 
     def no_watcher(self) -> None:
@@ -807,22 +837,28 @@ class Host:
         sentinel("SENTINEL", "FLUSHCONFIG")
 
     def log_in_again(self, sentinel: Connection) -> None:
-        """Let Sentinel connect anew if it sees a server down that lets this host in."""
-        name = self.request["master"]
-        replicas = sentinel("SENTINEL", "REPLICAS", name)
-        tables = [dict(zip(words[::2], words[1::2], strict=True)) for words in replicas]
-        down = [
-            table["ip"]
-            for table in [*tables, sentinel.table("SENTINEL", "MASTER", name)]
-            if "s_down" in table["flags"] and self.lets_in(table["ip"])
-        ]
-        if not down:
+        """Let Sentinel connect anew if it sees a server down that lets this host in.
+
+        Raises:
+            ProblemError: it does not see it then, either.
+        """
+        blind = {address for address in self.down(sentinel) if self.lets_in(address)}
+        if not blind:
             return
-        self.changes.append(f"Sentinel connects anew, it does not see {', '.join(sorted(down))}")
+        who = ", ".join(sorted(blind))
+        self.changes.append(f"Sentinel connects anew, it does not see {who}")
         if not self.check:
             # Sentinel closes all connections to servers when it is told of a password.
             password = self.request["sentinel_options"]["auth-pass"]
-            sentinel("SENTINEL", "SET", name, "auth-pass", password)
+            sentinel("SENTINEL", "SET", self.request["master"], "auth-pass", password)
+            poll(lambda: not blind & self.down(sentinel), START, f"Sentinel's seeing of {who}")
+
+    def down(self, sentinel: Connection) -> set[str]:
+        """Return the addresses of the servers that a sentinel sees down."""
+        name = self.request["master"]
+        tables = sentinel.tables("SENTINEL", "REPLICAS", name)
+        tables.append(sentinel.table("SENTINEL", "MASTER", name))
+        return {table["ip"] for table in tables if "s_down" in table["flags"]}
 
     def lets_in(self, address: str) -> bool:
         """Return whether a server answers this host."""
@@ -855,8 +891,7 @@ class Host:
             return
         name, sentinel = self.request["master"], self.any_sentinel()
         state = sentinel.table("SENTINEL", "MASTER", name)
-        replicas = sentinel("SENTINEL", "REPLICAS", name)
-        tables = [dict(zip(r[::2], r[1::2], strict=True)) for r in replicas]
+        tables = sentinel.tables("SENTINEL", "REPLICAS", name)
         sick = [state["ip"]] if state["flags"] != "master" else []
         sick += [
             t["ip"] for t in tables if t["flags"] != "slave" or t["master-link-status"] != "ok"
@@ -871,11 +906,11 @@ class Host:
             raise ProblemError(f"the Redis group is not healthy: {error}") from None
 
     def forget(self) -> None:
-        """Let this host's sentinel forget servers and sentinels that the group has not any more.
+        """Let this host's sentinel forget the servers and sentinels that left the group.
 
         One that counted them could find no majority. SENTINEL RESET makes it forget all; what is
         there it learns anew from the primary and from the other sentinels. So this is done while
-        the primary answers, and to one sentinel after the other.
+        all the others answer, and to one sentinel after the other.
         https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/#removing-sentinels
 
         Raises:
@@ -885,22 +920,44 @@ class Host:
         if sentinel is None or not self.strangers(sentinel):
             return
         poll(lambda: not any(self.strangers(sentinel).values()), START, "the end of what is gone")
-        state = sentinel.table("SENTINEL", "MASTER", name)
         gone = ", ".join(sorted(self.strangers(sentinel)))
-        if state["flags"] != "master":
-            raise ProblemError(f"{gone} cannot be forgotten while the primary does not answer")
+        try:
+            poll(lambda: not self.unseen(sentinel), HELLO, "the finding of the others")
+        except ProblemError:
+            # It would not find them again, and could elect nobody.
+            who = ", ".join(sorted(self.unseen(sentinel)))
+            self.notes.append(f"{gone} stays known to Sentinel until {who} answers, or leaves too")
+            return
+        primary = sentinel.table("SENTINEL", "MASTER", name)["ip"]
         hosts = {peer["address"] for peer in self.peers}
 
-        def is_alone() -> bool:
-            """Whether the primary counts no replica that is none any more."""
-            told = self.primary_info(state["ip"])
+        def counts_no_stranger() -> bool:
+            """Whether all replicas that the primary counts are of the group."""
+            told = self.primary_info(primary)
             replicas = re.findall(r"ip=([^,]+)", " ".join(told.values()))
             return set(replicas) <= hosts
 
-        poll(is_alone, GONE, f"the primary's forgetting of {gone}")
+        poll(counts_no_stranger, GONE, f"the primary's forgetting of {gone}")
         sentinel("SENTINEL", "RESET", name)
-        poll(lambda: self.knows_all(sentinel), START, "the sentinel's finding of the whole group")
+        poll(lambda: not self.unseen(sentinel), START, "the sentinel's finding of the whole group")
         self.changes.append(f"{gone} forgotten")
+
+    def unseen(self, sentinel: Connection) -> set[str]:
+        """Return the hosts of the group whose server or sentinel a sentinel does not see up."""
+        name = self.request["master"]
+        missing = set()
+        for what, expected in (
+            ("REPLICAS", {peer["address"] for peer in self.peers}),
+            ("SENTINELS", {peer["address"] for peer in self.peers if peer["sentinel"]}),
+        ):
+            tables = sentinel.tables("SENTINEL", what, name)
+            if what == "REPLICAS":
+                tables.append(sentinel.table("SENTINEL", "MASTER", name))
+            else:
+                tables.append({"ip": self.me["address"], "flags": "sentinel"})
+            seen = {t["ip"] for t in tables if not re.search("_down|disconnected", t["flags"])}
+            missing |= expected - seen
+        return missing
 
     def primary_info(self, address: str) -> dict[str, str]:
         """Return what the primary says of its replicas."""
@@ -908,17 +965,6 @@ class Host:
             own = self.own(self.me["port"])
             return own.info("replication") if own else {}
         return self.peer(address, self.me["port"]).info("replication")
-
-    def knows_all(self, sentinel: Connection) -> bool:
-        """Return whether a sentinel knows every host of the group, and no other."""
-        name = self.request["master"]
-        state = sentinel.table("SENTINEL", "MASTER", name)
-        watchers = sum(peer["sentinel"] for peer in self.peers)
-        return (
-            not self.strangers(sentinel)
-            and int(state["num-slaves"]) == len(self.peers) - 1
-            and int(state["num-other-sentinels"]) == watchers - 1
-        )
 
     def hand_over(self) -> None:
         """If this host has the primary, make another server the primary, and wait for it."""
@@ -933,8 +979,10 @@ class Host:
             server("CLIENT", "PAUSE", FAILOVER_PAUSE, "WRITE")
             try:
                 sentinel("SENTINEL", "FAILOVER", name)
-            except RefusedError as error:  # one that is under way, or has just been
-                return str(error).startswith("INPROG")
+            except RefusedError as error:
+                if not str(error).startswith("INPROG"):  # one that is under way, or has just been
+                    server("CLIENT", "UNPAUSE")
+                    return False
             return True
 
         poll(asked, FAILOVER, "the begin of a failover")
