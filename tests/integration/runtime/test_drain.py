@@ -18,7 +18,7 @@ from tests.conftest import wait_until
 from tests.integration.runtime.stopping import QUEUE, ROOT, Fleet, fleet_on, seconds_since
 
 #: A stop without anything to wait for; it takes 2 s on an idle machine.
-SOON = 20.0
+SOON = 10.0
 LONG = 60.0
 
 

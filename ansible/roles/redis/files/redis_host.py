@@ -152,6 +152,11 @@ def canonical(address: str) -> str:
         return address
 
 
+def up(tables: list[dict[str, Any]]) -> set[str]:
+    """Return the addresses of the servers or sentinels that a sentinel sees and speaks with."""
+    return {t["ip"] for t in tables if not re.search("_down|disconnected", t["flags"])}
+
+
 def primary_by(reports: list[dict[str, Any]], first: str) -> str:
     """Return the address of the primary, from what all hosts report; `first` in a new group.
 
@@ -472,8 +477,7 @@ class Host:
             self.write(FOLDER / "tls" / name, tls[part], "0640", "redis")
             for part, name in names.items()
         ]
-        stale = bool(self.server) and self.shows_other_certificate(self.server)
-        if self.check or not (any(written) or stale):
+        if self.check or not (any(written) or self.shows_other_certificate(self.server)):
             return
         if self.server and self.ours(self.server, "redis.conf"):
             self.server(
@@ -853,19 +857,25 @@ class Host:
             sentinel("SENTINEL", "SET", self.request["master"], "auth-pass", password)
             poll(lambda: not blind & self.down(sentinel), START, f"Sentinel's seeing of {who}")
 
+    def servers(self, sentinel: Connection) -> list[dict[str, Any]]:
+        """Return what a sentinel says of the primary and of each replica."""
+        name = self.request["master"]
+        primary = sentinel.table("SENTINEL", "MASTER", name)
+        return [primary, *sentinel.tables("SENTINEL", "REPLICAS", name)]
+
     def down(self, sentinel: Connection) -> set[str]:
         """Return the addresses of the servers that a sentinel sees down."""
-        name = self.request["master"]
-        tables = sentinel.tables("SENTINEL", "REPLICAS", name)
-        tables.append(sentinel.table("SENTINEL", "MASTER", name))
-        return {table["ip"] for table in tables if "s_down" in table["flags"]}
+        return {table["ip"] for table in self.servers(sentinel) if "s_down" in table["flags"]}
+
+    def server_at(self, address: str) -> Connection | None:
+        """Return a connection to the Redis of this host or of another; None if this one is down."""
+        port = self.me["port"]
+        return self.own(port) if address == self.me["address"] else self.peer(address, port)
 
     def lets_in(self, address: str) -> bool:
         """Return whether a server answers this host."""
         with contextlib.suppress(OSError, RefusedError):
-            port = self.me["port"]
-            own = address == self.me["address"]
-            server = self.own(port) if own else self.peer(address, port)
+            server = self.server_at(address)
             return server is not None and server("PING") == "PONG"
         return False
 
@@ -933,38 +943,26 @@ class Host:
 
         def counts_no_stranger() -> bool:
             """Whether all replicas that the primary counts are of the group."""
-            told = self.primary_info(primary)
-            replicas = re.findall(r"ip=([^,]+)", " ".join(told.values()))
-            return set(replicas) <= hosts
+            server = self.server_at(primary)
+            told = " ".join(server.info("replication").values()) if server else ""
+            return server is not None and set(re.findall(r"ip=([^,]+)", told)) <= hosts
 
         poll(counts_no_stranger, GONE, f"the primary's forgetting of {gone}")
         sentinel("SENTINEL", "RESET", name)
-        poll(lambda: not self.unseen(sentinel), START, "the sentinel's finding of the whole group")
+        poll(
+            lambda: not self.unseen(sentinel) and not self.strangers(sentinel),
+            START,
+            "the sentinel's finding of the whole group",
+        )
         self.changes.append(f"{gone} forgotten")
 
     def unseen(self, sentinel: Connection) -> set[str]:
         """Return the hosts of the group whose server or sentinel a sentinel does not see up."""
-        name = self.request["master"]
-        missing = set()
-        for what, expected in (
-            ("REPLICAS", {peer["address"] for peer in self.peers}),
-            ("SENTINELS", {peer["address"] for peer in self.peers if peer["sentinel"]}),
-        ):
-            tables = sentinel.tables("SENTINEL", what, name)
-            if what == "REPLICAS":
-                tables.append(sentinel.table("SENTINEL", "MASTER", name))
-            else:
-                tables.append({"ip": self.me["address"], "flags": "sentinel"})
-            seen = {t["ip"] for t in tables if not re.search("_down|disconnected", t["flags"])}
-            missing |= expected - seen
-        return missing
-
-    def primary_info(self, address: str) -> dict[str, str]:
-        """Return what the primary says of its replicas."""
-        if address == self.me["address"]:
-            own = self.own(self.me["port"])
-            return own.info("replication") if own else {}
-        return self.peer(address, self.me["port"]).info("replication")
+        own = {"ip": self.me["address"], "flags": "sentinel"}
+        others = sentinel.tables("SENTINEL", "SENTINELS", self.request["master"])
+        servers = {peer["address"] for peer in self.peers}
+        watchers = {peer["address"] for peer in self.peers if peer["sentinel"]}
+        return (servers - up(self.servers(sentinel))) | (watchers - up([own, *others]))
 
     def hand_over(self) -> None:
         """If this host has the primary, make another server the primary, and wait for it."""
