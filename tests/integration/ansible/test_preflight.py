@@ -75,14 +75,13 @@ def preflight(
 
 def test_a_folder_is_meant_as_seen_from_where_the_operator_stands(tmp_path: Path) -> None:
     """Programs that get it run in the folder of the playbooks; an id is no folder."""
-    [variables, _, _] = [
-        play.get("vars")
-        for play in yaml.safe_load((ANSIBLE / "playbooks/preflight.yml").read_text())
-    ]
+    playbooks = ANSIBLE / "playbooks"
+    preflight_play = yaml.safe_load((playbooks / "preflight.yml").read_text())[0]
     play = {
         "hosts": "localhost",
         "gather_facts": False,
-        "vars": variables,
+        "vars_files": [str(playbooks / name) for name in preflight_play["vars_files"]],
+        "vars": preflight_play["vars"],
         "tasks": [
             {
                 "ansible.builtin.copy": {
