@@ -2,11 +2,11 @@
 
     python scripts/build_release.py --python 3.11 --arch x86_64 --output .nova/build
 
-A target is a Python version and a machine architecture. The archive holds Nova's own wheel and
-the wheels of everything it needs (`wheels/`), what to install of them with their hashes
-(`requirements.txt`), the installer (`uv`), the units and commands of a host (`systemd/`,
-`commands/`), the queue table (`queues.yml`) and the release's id (`RELEASE`). A host that has it
-needs no package index. Run it with the Python of the project's environment (`make venv`).
+A target is a Python version and a machine architecture. The archive holds Nova and everything it
+needs, laid out as in a virtual environment (`lib/`, `bin/`), the units and commands of a host
+(`systemd/`, `commands/`), the queue table (`queues.yml`) and the release's id (`RELEASE`). A host
+that has it needs no package index and no installer. Where this machine has the target's Python, the
+bytecode is in it too. Run it with the Python of the project's environment (`make venv`).
 
 `--release` says which release: the folder of another checkout, a folder with archives that were
 built before, or the version or id of one in the output folder; this checkout when it is not given.
@@ -21,16 +21,17 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 import tomllib
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
+THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 #: glibc of the oldest distribution that hosts may run, Debian 12: 2.36.
 NEWEST_GLIBC_MINOR = 36
 OLDEST_GLIBC_MINOR = 5
@@ -48,6 +50,18 @@ ARCHITECTURES = ("x86_64", "aarch64")
 #: What a release brings for the host itself.
 HOST_FOLDERS = ("deployment/systemd", "deployment/commands")
 QUEUES = "nova/queues.yml"
+#: When all files of an archive were changed last, in seconds since 1970: when it was built is no
+#: part of what it holds.
+ARCHIVE_TIME = 0
+#: What starts a program. The first line is made to name the environment when that is there, as
+#: wheels have it: https://packaging.python.org/en/latest/specifications/binary-distribution-format
+SCRIPT = """#!python
+import sys
+
+from {module} import {name}
+
+sys.exit({call}())
+"""
 
 
 class BuildError(Exception):
@@ -75,6 +89,13 @@ class Target:
             *(f"manylinux{year}_{self.arch}" for year in ("2014", "2010", "1")),
             f"linux_{self.arch}",
         ]
+
+    @property
+    def interpreter(self) -> str | None:
+        """The program of this Python on this machine, if there is one."""
+        if self.python == THIS_PYTHON:
+            return sys.executable
+        return shutil.which(f"python{self.python}")
 
     def marker_environment(self) -> dict[str, str]:
         """Values of a lock file's markers on such a host.
@@ -104,21 +125,14 @@ def locked_requirements(lock: Path) -> Iterator[tuple[Requirement, list[str]]]:
             yield Requirement(requirement), [f"--hash={option.strip()}" for option in options]
 
 
-def requirements_for(lock: Path, target: Target, only: str = "") -> list[str]:
-    """Return the lines of a lock file that count for a target, hashes included.
-
-    `only` picks the one package of that name.
-    """
+def requirements_for(lock: Path, target: Target) -> list[str]:
+    """Return the lines of a lock file that count for a target, hashes included."""
     environment = target.marker_environment()
     lines = []
     for requirement, hashes in locked_requirements(lock):
-        if only and requirement.name != only:
-            continue
         if requirement.marker is None or requirement.marker.evaluate(environment):
             pinned = f"{requirement.name}{requirement.specifier}"
             lines.append(" ".join([pinned, *hashes]))
-    if only and not lines:
-        raise BuildError(f"{lock.name} does not lock {only}; run: make lock")
     return lines
 
 
@@ -128,7 +142,6 @@ def release_id(root: Path = ROOT) -> str:
     for path in _sources(root):
         content = path.read_bytes()
         digest.update(f"{path.relative_to(root).as_posix()} {len(content)}\n".encode() + content)
-    digest.update("\n".join(_uv_lines(root)).encode())
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return f"{project['version']}-{digest.hexdigest()[:8]}"
 
@@ -143,11 +156,6 @@ def _sources(root: Path) -> list[Path]:
     fixed = ("pyproject.toml", "requirements.txt", "scripts/build_release.py")
     host = (path for folder in HOST_FOLDERS for path in (root / folder).iterdir())
     return sorted([*package, *host, *(root / name for name in fixed)])
-
-
-def _uv_lines(root: Path) -> list[str]:
-    lock = root / "requirements-dev.txt"
-    return [f"{r} {' '.join(h)}" for r, h in locked_requirements(lock) if r.name == "uv"]
 
 
 def provide(spec: str, target: Target, output: Path, dry_run: bool = False) -> dict[str, Any]:
@@ -256,18 +264,17 @@ def _lock(output: Path) -> Iterator[None]:
 
 def _build_archive(target: Target, release: str, archive: Path, root: Path) -> None:
     with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".building-") as folder:
-        contents = Path(folder) / "contents"
-        wheels = contents / "wheels"
-        wheels.mkdir(parents=True)
+        contents, wheels = Path(folder) / "contents", Path(folder) / "wheels"
+        packages = contents / "lib" / f"python{target.python}" / "site-packages"
         lines = requirements_for(root / "requirements.txt", target)
-        cache = archive.parent / "wheels" / target.name
-        _download(lines, target, cache, wheels)
+        _download(lines, target, archive.parent / "wheels" / target.name, wheels)
         lines.append(_build_wheel(wheels, root))
-        _unpack_uv(target, cache, contents, root)
+        _install(lines, wheels, target, packages)
+        _write_programs(packages, contents / "bin")
+        _compile(packages, target)
         for name in HOST_FOLDERS:
             shutil.copytree(root / name, contents / Path(name).name)
         shutil.copy(root / QUEUES, contents)
-        (contents / "requirements.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         (contents / "RELEASE").write_text(release + "\n", encoding="utf-8")
         unfinished = Path(folder) / archive.name
         _pack(contents, unfinished)
@@ -314,58 +321,103 @@ def _build_wheel(wheels: Path, root: Path) -> str:
     return f"{name.replace('_', '-')}=={version} --hash=sha256:{_sha256(wheel)}"
 
 
-def _unpack_uv(target: Target, cache: Path, contents: Path, root: Path) -> None:
-    folder = contents.parent / "uv-wheel"
-    lines = requirements_for(root / "requirements-dev.txt", target, only="uv")
-    _download(lines, target, cache, folder)
-    (wheel,) = folder.glob("uv-*.whl")
-    with zipfile.ZipFile(wheel) as package:
-        member = next(name for name in package.namelist() if name.endswith("/scripts/uv"))
-        with package.open(member) as source, (contents / "uv").open("wb") as sink:
-            shutil.copyfileobj(source, sink)
-    (contents / "uv").chmod(0o755)
+def _install(lines: list[str], wheels: Path, target: Target, packages: Path) -> None:
+    """Unpack the wheels of requirement lines into a folder, as on a host of the target."""
+    requirements = wheels.with_suffix(".txt")
+    requirements.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    _run(
+        *("uv", "pip", "install", "--quiet", "--no-config", "--no-cache", "--no-deps"),
+        *("--offline", "--no-index", "--find-links", str(wheels), "--require-hashes"),
+        *("--python", sys.executable, "--python-version", target.python),
+        *("--python-platform", f"{target.arch}-manylinux_2_{NEWEST_GLIBC_MINOR}"),
+        *("--target", str(packages), "--requirements", str(requirements)),
+    )
+    (packages / ".lock").unlink(missing_ok=True)
+    # They would start the Python of this machine.
+    shutil.rmtree(packages / "bin", ignore_errors=True)
+
+
+def _write_programs(packages: Path, folder: Path) -> None:
+    """Write a program for each entry point that packages have for the command line.
+
+    Source: https://packaging.python.org/en/latest/specifications/entry-points
+    """
+    folder.mkdir()
+    for distribution in distributions(path=[str(packages)]):
+        for point in distribution.entry_points.select(group="console_scripts"):
+            program = folder / point.name
+            name = point.attr.partition(".")[0]
+            text = SCRIPT.format(module=point.module, name=name, call=point.attr)
+            program.write_text(text, encoding="utf-8")
+            program.chmod(0o755)
+
+
+def _compile(packages: Path, target: Target) -> None:
+    """Add the bytecode, if this machine has the target's Python; else each host compiles.
+
+    A file that cannot be compiled is left to who imports it: some packages have templates. So is
+    all, where the interpreter that was found does not run.
+    """
+    if not target.interpreter:
+        return
+    for path in packages.rglob("*.py"):
+        os.utime(path, (ARCHIVE_TIME, ARCHIVE_TIME))  # bytecode is of a file with this time
+    command = [target.interpreter, "-m", "compileall", "-qq", "-j", "0"]
+    command += ["--invalidation-mode", "timestamp", str(packages)]
+    subprocess.run(command, capture_output=True, check=False)
 
 
 def _pack(contents: Path, archive: Path) -> None:
-    """Pack a folder; owners and times are left out, so that the same contents look the same."""
+    """Pack a folder, without what this machine has to do with it: owners, permissions, times."""
 
     def anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
         entry.uid = entry.gid = 0
         entry.uname = entry.gname = "root"
-        entry.mtime = 0
+        entry.mtime = ARCHIVE_TIME
+        entry.mode = 0o755 if entry.isdir() or entry.mode & 0o100 else 0o644
         return entry
 
-    # Wheels are compressed already: a low level is as small and much faster.
+    # A higher level takes seconds more, and saves less than they are worth on a fast network.
     with tarfile.open(archive, "w:gz", compresslevel=1) as package:
         for path in sorted(contents.iterdir()):
             package.add(path, arcname=path.name, filter=anonymous)
 
 
 def _pip(*arguments: str) -> None:
+    _run("pip", *arguments, "--quiet")
+
+
+def _run(module: str, *arguments: str) -> None:
+    """Run an installer of this environment.
+
+    Raises:
+        BuildError: it failed.
+    """
     environment = os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
-    command = [sys.executable, "-m", "pip", *arguments, "--quiet"]
+    command = [sys.executable, "-m", module, *arguments]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise BuildError(_explain(result.stderr))
 
 
 def _explain(stderr: str) -> str:
-    """Make one line of what pip said."""
-    if "No module named pip" in stderr:
-        return f"{sys.executable} has no pip; use the Python of the environment: make venv"
+    """Make one line of what an installer said."""
+    if missing := re.search(r"No module named (pip|uv)$", stderr, re.MULTILINE):
+        return f"{sys.executable} has no {missing[1]}; use the Python of the environment: make venv"
     if "No module named" in stderr or "BackendUnavailable" in stderr:
         return "the build backend is missing in this environment; run: make venv"
     errors = [line for line in stderr.splitlines() if line.startswith("ERROR: ")]
     unreachable = ("Connection", "NameResolution", "Temporary failure", "timed out", "SSLError")
     if any(word in stderr for word in unreachable):
         return "the package index cannot be reached; check the network and `pip config list`"
-    missing = [line for line in errors if "No matching distribution found for" in line]
-    if missing:
-        package = missing[-1].rpartition(" for ")[2]
+    unknown = [line for line in errors if "No matching distribution found for" in line]
+    if unknown:
+        package = unknown[-1].rpartition(" for ")[2]
         return f"no binary wheel of {package.split(' ')[0]} for this Python and architecture"
     if "DO NOT MATCH THE HASHES" in stderr:
         return "a package does not match its hash in the lock file; nothing of it is used"
-    return (errors or stderr.strip().splitlines() or ["pip failed"])[-1].removeprefix("ERROR: ")
+    last = (errors or stderr.strip().splitlines() or ["the installer failed"])[-1]
+    return last.removeprefix("ERROR: ")
 
 
 def _forget_old(output: Path, target: Target) -> None:
@@ -386,8 +438,7 @@ def _sha256(path: Path) -> str:
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    this_python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    parser.add_argument("--python", default=this_python, help="such as 3.11; default %(default)s")
+    parser.add_argument("--python", default=THIS_PYTHON, help="such as 3.11; default %(default)s")
     parser.add_argument("--arch", default=platform.machine(), choices=ARCHITECTURES)
     parser.add_argument("--release", default="", help="which one, see above; this checkout's")
     parser.add_argument("--output", type=Path, default=ROOT / ".nova" / "build")

@@ -1,10 +1,11 @@
-"""`install_release.sh`: what it leaves of the releases that a host has had.
+"""`install_release.sh`: what it leaves of the releases that a host has had, and of a bad archive.
 
-A stand-in takes the place of uv, which would make the virtual environment.
+The archives have no packages in them.
 """
 
 import hashlib
 import json
+import os
 import subprocess
 import tarfile
 from pathlib import Path
@@ -13,7 +14,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = ROOT / "ansible" / "roles" / "release" / "files" / "install_release.sh"
-UV = '#!/bin/sh\n[ "$1" = pip ] || for folder; do :; done\n[ "$1" = pip ] || mkdir -p "$folder"\n'
 
 
 class Host:
@@ -28,13 +28,16 @@ class Host:
     def install(self, release: str, keep: int = 3) -> subprocess.CompletedProcess[str]:
         """Push a release's archive, and run the script."""
         content = self.root / "content"
-        for folder in ("systemd", "commands", "wheels"):
-            (content / folder).mkdir(parents=True, exist_ok=True)
-        for name in ("queues.yml", "requirements.txt"):
-            (content / name).touch()
+        (content / "bin").mkdir(parents=True, exist_ok=True)
+        (content / "lib").mkdir(exist_ok=True)
+        (content / "bin/celery").write_text("#!python\nimport sys\nprint(sys.prefix)\n")
+        (content / "bin/celery").chmod(0o755)
         (content / "RELEASE").write_text(release)
-        (content / "uv").write_text(UV)
-        (content / "uv").chmod(0o755)
+        os.utime(content / "RELEASE", (0, 0))
+        return self.push(release, content, keep)
+
+    def push(self, release: str, content: Path, keep: int = 3) -> subprocess.CompletedProcess[str]:
+        """Push an archive with what is in a folder, and run the script."""
         archive = self.releases / f"{release}.tar.gz"
         with tarfile.open(archive, "w:gz") as package:
             for path in content.iterdir():
@@ -152,4 +155,27 @@ def test_a_damaged_archive_is_removed_and_nothing_else_happens(host: Host) -> No
     )
     assert done.returncode == 1
     assert "b.tar.gz is damaged and was removed" in done.stderr
+    assert host.has() == ["a"]
+
+
+def test_programs_start_the_python_of_their_own_release(host: Host) -> None:
+    """A process that runs while another release is switched to stays in its own."""
+    host.roll("a")
+    program = host.releases / "a/bin/celery"
+    said = subprocess.run([program], capture_output=True, text=True, check=True).stdout
+    assert said.strip() == str(host.releases / "a")
+    assert (host.releases / "a/bin/python").is_symlink()
+
+
+@pytest.mark.parametrize("content", ["wheels", "bin"], ids=["another layout", "cut short"])
+def test_an_archive_that_is_no_release_leaves_nothing(
+    host: Host, tmp_path: Path, content: str
+) -> None:
+    host.roll("a")
+    folder = tmp_path / "other"
+    (folder / content).mkdir(parents=True)
+    (folder / "RELEASE").touch()
+    done = host.push("b", folder)
+    assert done.returncode == 1
+    assert "b.tar.gz is not built as these playbooks do" in done.stderr
     assert host.has() == ["a"]

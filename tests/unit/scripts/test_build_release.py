@@ -35,14 +35,6 @@ def test_markers_are_judged_for_the_target(tmp_path: Path) -> None:
     ]
 
 
-def test_a_package_that_is_not_locked_is_an_error(tmp_path: Path) -> None:
-    """Without the installer in the lock nothing is built, and the message says what to run."""
-    lock = tmp_path / "requirements-dev.txt"
-    lock.write_text("", encoding="utf-8")
-    with pytest.raises(BuildError, match="does not lock uv; run: make lock"):
-        build_release.requirements_for(lock, BOOKWORM, only="uv")
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A copy of what a release is made of."""
@@ -50,7 +42,7 @@ def project(tmp_path: Path) -> Path:
     for name in ("nova", *build_release.HOST_FOLDERS):
         shutil.copytree(build_release.ROOT / name, folder / name)
     (folder / "scripts").mkdir()
-    files = ("pyproject.toml", "README.md", "requirements.txt", "requirements-dev.txt")
+    files = ("pyproject.toml", "README.md", "requirements.txt")
     for name in (*files, "scripts/build_release.py"):
         shutil.copy(build_release.ROOT / name, folder / name)
     return folder

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Install a release on a host: install_release.sh FOLDER SHA256 KEEP
 # Unpacks FOLDER.tar.gz, which build_release.py made, into a new virtual environment at FOLDER.
-# FOLDER/nova-release is written last: without it the installation was interrupted, and this
-# script starts anew.
+# FOLDER/nova-release is there last: without it the installation was interrupted, and this script
+# starts anew.
 set -eu
 
 folder=$1
@@ -12,31 +12,27 @@ archive=$folder.tar.gz
 releases=$(dirname "$folder")
 umask 022
 
-# Always the same name, so that what a power cut left goes with the next installation. The dot keeps
-# the folder out of the list of releases below.
-work=$releases/.installing
-rm -rf "$work"
-trap 'rm -rf "$work"' EXIT
-mkdir "$work"
 if ! echo "$sha256  $archive" | sha256sum --check --status; then
     rm -f "$archive"
     echo "install_release: $archive is damaged and was removed; run the playbook again" >&2
     exit 1
 fi
-tar --extract --gzip --no-same-owner --file="$archive" --directory="$work"
-
 rm -rf "$folder"
-# A cache beside the releases, so that files are linked into place and not copied.
-export UV_CACHE_DIR="$work/cache" UV_OFFLINE=1 UV_NO_CONFIG=1 UV_PYTHON_DOWNLOADS=never
-"$work/uv" venv --quiet --python /usr/bin/python3 "$folder"
-"$work/uv" pip install --quiet --python "$folder/bin/python" --no-index \
-    --find-links "$work/wheels" --require-hashes --compile-bytecode \
-    --requirements "$work/requirements.txt"
-rm -f "$folder/.lock" # uv leaves it writable for everybody
-cp -R "$work/systemd" "$work/commands" "$work/queues.yml" "$folder"
-cp "$work/RELEASE" "$work/nova-release"
+trap '[ -e "$folder/nova-release" ] || rm -rf "$folder"' EXIT
+/usr/bin/python3 -m venv --without-pip "$folder"
+tar --extract --gzip --no-same-owner --file="$archive" --directory="$folder"
+if [ ! -x "$folder/bin/celery" ]; then
+    rm -f "$archive"
+    echo "install_release: $archive is not built as these playbooks do; build it from its sources" >&2
+    exit 1
+fi
+find "$folder/bin" -type f -exec sed -i "1s|^#!python\$|#!$folder/bin/python|" {} +
+# Bytecode, where it did not come along: the controller has no Python of this version, then. What
+# cannot be compiled is left to who imports it; some packages have templates.
+"$folder/bin/python" -m compileall -qq -j 0 --invalidation-mode timestamp "$folder/lib" || true
+touch "$folder/RELEASE" # its time tells newer releases from older ones
 sync --file-system "$folder" # the marker must not outlive a power cut that its files do not
-mv "$work/nova-release" "$folder/nova-release"
+mv "$folder/RELEASE" "$folder/nova-release"
 rm -f "$archive"
 
 # Keep the newest ones, and rather those that have run well: `nova-host save` marks them. Releases
