@@ -25,10 +25,10 @@ import nova
 from bench import interrupts
 from bench.fleet import ROOT, BenchError
 from bench.fleet_size import end_state, sides
-from bench.fleet_size.fleet import DEBIAN, WORKERS, Fleet, fleet_of, inventory_text
+from bench.fleet_size.fleet import WORKERS, Fleet, fleet_of, inventory_text
 from bench.fleet_size.playbook import Run
 from bench.fleet_size.results import BARE, DEPLOY, NOOP, RESTART, Result, Results
-from bench.fleet_size.sides import BASELINE, SIDES, Side
+from bench.fleet_size.sides import BASELINE, DEBIAN, HOST_PYTHON, SIDES, Side
 from bench.fleet_size.tables import count, tables
 from bench.page import PAGE, with_section
 from nova.errors import NovaError
@@ -169,7 +169,8 @@ def section(results: Sequence[Result]) -> str:
             "beforehand, lock, drain, gate and audit; the baseline's do not. *Each added host* is "
             "the slope of a line through all numbers of hosts.",
             f"{os.cpu_count()} cores, {memory:.0f} GiB of memory; measured on "
-            f"{' and '.join(days)} with {with_what}.",
+            f"{' and '.join(days)} with {with_what}. Without a Python {HOST_PYTHON} on the "
+            "controller each host makes its own bytecode.",
             f"    {COMMAND}",
             tables(results),
         ]

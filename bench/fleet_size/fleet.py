@@ -17,13 +17,12 @@ import yaml
 from bench.fleet import ROOT, BenchError, last_line
 from bench.fleet_size import pip_index, playbook
 from bench.fleet_size.playbook import Run
-from bench.fleet_size.sides import Side
+from bench.fleet_size.sides import DEBIAN, Side
 from scripts.lab.docker import docker
 from scripts.lab.hosts import Lab, create, destroy, in_parallel, releases_of
 
 STATE = ROOT / ".nova" / "bench"
 GROUP_VARS = ROOT / "ansible" / "inventories" / "lab" / "group_vars"
-DEBIAN = "trixie"
 #: The workers of the guide, with a process each: twenty hosts have to fit into one machine.
 WORKERS = {
     "gov": {"queues": ["governance"], "concurrency": 1},

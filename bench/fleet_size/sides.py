@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import platform
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,8 +11,12 @@ from importlib import metadata
 from pathlib import Path
 
 from bench.fleet import ROOT, BenchError
-from scripts.build_release import release_id
+from scripts import build_release
+from scripts.bundle import targets
 
+DEBIAN = "trixie"
+#: The Python of the hosts.
+HOST_PYTHON = dict(targets.RELEASES.values())[DEBIAN]
 #: Made by `make mitogen`.
 MITOGEN = ROOT / ".venv-mitogen"
 MITOGEN_STRATEGIES = MITOGEN / "ansible_mitogen" / "plugins" / "strategy"
@@ -93,10 +98,22 @@ def check(side: Side) -> None:
 def versions(side: Side) -> dict[str, str]:
     """Return the versions of what runs a side's playbooks."""
     found = {"ansible-core": metadata.version("ansible-core")}
+    if side is not BASELINE and (version := bytecode_version()):
+        found["bytecode by"] = version
     if side is WITH_MITOGEN:
         [distribution] = metadata.distributions(name="mitogen", path=[str(MITOGEN)])
         found["mitogen"] = distribution.version
     return found
+
+
+def bytecode_version() -> str:
+    """Return what makes bytecode for the hosts; nothing where this machine lacks their Python."""
+    interpreter = build_release.Target(HOST_PYTHON, platform.machine()).interpreter
+    if not interpreter:
+        return ""
+    # A launcher that is there for a Python that is not, fails.
+    asked = subprocess.run([interpreter, "--version"], capture_output=True, text=True, check=False)
+    return asked.stdout.strip()
 
 
 def digest(side: Side, inventory: str) -> str:
@@ -110,7 +127,9 @@ def digest(side: Side, inventory: str) -> str:
         capture_output=True,
         check=True,
     ).stdout.split(b"\0")
-    total = hashlib.sha256(json.dumps([release_id(), versions(side), inventory]).encode())
+    total = hashlib.sha256(
+        json.dumps([build_release.release_id(), versions(side), inventory]).encode()
+    )
     for name in sorted(filter(None, names)):
         path = ROOT / os.fsdecode(name)
         content = path.read_bytes() if path.is_file() else b""
