@@ -86,11 +86,18 @@ def audit(fleet: Any) -> Callable[[], dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def base_release(
-    playbook: Playbook, releases: Callable[..., Path], running: Callable[[], set[str]]
-) -> str:
-    """The release that every test starts from: the checkout, with a task that counts."""
-    done = playbook("deploy", "-e", f"release={releases()}")
+def base_sources(releases: Callable[..., Path]) -> Path:
+    """The folder of the release that every test starts from: the checkout, and a counting task.
+
+    Its archive does not stay on the controller: the tests build more than are kept.
+    """
+    return releases()
+
+
+@pytest.fixture(scope="session")
+def base_release(playbook: Playbook, base_sources: Path, running: Callable[[], set[str]]) -> str:
+    """Return the id of the release that every test starts from."""
+    done = playbook("deploy", "-e", f"release={base_sources}")
     assert done.code == 0
     [release] = running()
     return release

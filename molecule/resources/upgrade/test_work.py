@@ -119,7 +119,7 @@ def test_a_host_that_is_drained_takes_nothing_until_it_is_resumed(
 
 
 def test_a_host_leaves_the_fleet_is_cleaned_and_comes_back(
-    base_release: str,
+    base_sources: Path,
     playbook: Playbook,
     under_load: UnderLoad,
     fleet: Any,
@@ -146,16 +146,15 @@ def test_a_host_leaves_the_fleet_is_cleaned_and_comes_back(
         path for path in left if not path.startswith(("/var/lib/nova", "/var/log/nova"))
     } == set()
     assert host.file("/var/lib/nova/kept").exists
-    [release] = {worker["release"] for worker in fleet.status()["workers"]}
-    done = playbook("site", "-e", f"release={release}")
+    done = playbook("site", "-e", f"release={base_sources}")
     assert done.code == 0
     host.check_output("nova-host await --seconds 60")
-    again = playbook("site", "-e", f"release={release}")
+    again = playbook("site", "-e", f"release={base_sources}")
     assert (again.code, again.changed) == (0, {})
 
 
 def test_a_changed_queue_or_concurrency_starts_restarts_and_stops_workers(
-    base_release: str, playbook: Playbook, under_load: UnderLoad, fleet: Any
+    base_sources: Path, playbook: Playbook, under_load: UnderLoad, fleet: Any
 ) -> None:
     """With drain and gate, as a release; units that are not the role's are left alone."""
     host = fleet.hosts("nova")["nova2"]
@@ -165,7 +164,7 @@ def test_a_changed_queue_or_concurrency_starts_restarts_and_stops_workers(
         "data": {"queues": ["analytics", "trends"], "concurrency": 1},
         "analysis": {},
     }
-    options = ("-e", f"release={base_release}")
+    options = ("-e", f"release={base_sources}")
     host.check_output("systemctl start celery-worker@mine.service")
     before = pids(fleet)
     with under_load():
