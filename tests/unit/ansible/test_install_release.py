@@ -42,6 +42,11 @@ class Host:
         with tarfile.open(archive, "w:gz") as package:
             for path in content.iterdir():
                 package.add(path, arcname=path.name)
+        return self.run(release, keep)
+
+    def run(self, release: str, keep: int = 3) -> subprocess.CompletedProcess[str]:
+        """Run the script for an archive that was pushed."""
+        archive = self.releases / f"{release}.tar.gz"
         digest = hashlib.sha256(archive.read_bytes()).hexdigest()
         return subprocess.run(
             ["sh", str(PROGRAM), str(self.releases / release), digest, str(keep)],
@@ -179,3 +184,16 @@ def test_an_archive_that_is_no_release_leaves_nothing(
     assert done.returncode == 1
     assert "b.tar.gz is not built as these playbooks do" in done.stderr
     assert host.has() == ["a"]
+
+
+def test_what_hinders_the_unpacking_is_said_once_and_leaves_no_release(host: Host) -> None:
+    """As a full disk hinders each of thousands of files; the archive stays for the next try."""
+    host.install("a")
+    with tarfile.open(host.releases / "b.tar.gz", "w:gz") as package:
+        for name in ("bin", "lib", "include"):  # folders of an environment; these are files
+            package.addfile(tarfile.TarInfo(name))
+    done = host.run("b")
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert "b.tar.gz could not be unpacked: tar: bin: Cannot open" in line
+    assert host.has() == ["a", "b.tar.gz"]

@@ -20,7 +20,11 @@ fi
 rm -rf "$folder"
 trap '[ -e "$folder/nova-release" ] || rm -rf "$folder"' EXIT
 /usr/bin/python3 -m venv --without-pip "$folder"
-tar --extract --gzip --no-same-owner --file="$archive" --directory="$folder"
+# A full disk would make it say so of each of thousands of files.
+if ! said=$(tar --extract --gzip --no-same-owner --file="$archive" --directory="$folder" 2>&1); then
+    echo "install_release: $archive could not be unpacked: $(echo "$said" | head -n 1)" >&2
+    exit 1
+fi
 if [ ! -x "$folder/bin/celery" ]; then
     rm -f "$archive"
     echo "install_release: $archive is not built as these playbooks do; build it from its sources" >&2
