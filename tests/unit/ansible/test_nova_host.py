@@ -18,7 +18,8 @@ import pytest
 from nova.operations.commands import LOCK_LOST_EXIT_CODE
 
 ROOT = Path(__file__).resolve().parents[3]
-PROGRAM = ROOT / "ansible" / "roles" / "base" / "files" / "nova_host.py"
+ROLES = ROOT / "ansible" / "roles"
+PROGRAM = ROLES / "base" / "files" / "nova_host.py"
 WORKER = "celery-worker@trends.service"
 BEAT = "celery-beat.service"
 SOCKET = "nova-api.socket"
@@ -391,6 +392,16 @@ def test_the_clock_is_off_by_what_its_time_daemon_says(
     )
     found = host.program.clock_daemon_offset()
     assert found == (None if ahead is None else pytest.approx(ahead))
+
+
+def test_folders_that_somebody_removed_are_missed(host: Host) -> None:
+    """Or that a run did not come to make. A host without the list of them misses none."""
+    assert host.program.missing_folders() == []
+    folders = host.root / "etc/tmpfiles.d/nova.conf"
+    folders.parent.mkdir()
+    folders.write_text((ROLES / "base/files/etc/tmpfiles.d/nova.conf").read_text())
+    assert "/etc/nova" not in host.program.missing_folders()
+    assert "/etc/nova/credentials" in host.program.missing_folders()
 
 
 def test_a_program_that_is_not_there_says_nothing(host: Host) -> None:

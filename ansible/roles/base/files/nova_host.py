@@ -78,6 +78,8 @@ REDIS_LINE = re.compile(r"\d+:[A-Z] (\d\d \w{3} \d{4} \d\d:\d\d:\d\d\.\d{3}) (.*
 CHRONY_OFFSET = re.compile(r"^System time +: ([\d.]+) seconds (slow|fast) of NTP time$", re.M)
 TIMESYNC_OFFSET = re.compile(r"^ *Offset: ([+-])(.+)$", re.M)
 TIMESYNC_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800}
+#: Nova's folders, as systemd-tmpfiles reads it.
+FOLDERS = ROOT / "etc/tmpfiles.d/nova.conf"
 #: Files outside of /etc/nova that roles write, for the survey.
 OTHER_FILES = (
     "etc/logrotate.d/nova",
@@ -611,6 +613,7 @@ def survey() -> dict[str, Any]:
         "clock_daemon_offset": clock_daemon_offset(),
         "packages": installed_packages(),
         "user": has_user("nova"),
+        "missing_folders": missing_folders(),
         "package_lists": any((ROOT / "var/lib/apt/lists").glob("*_Packages*")),
         "files": {f"/{path.relative_to(ROOT)}": describe(path) for path in surveyed_files()},
         "units": units(),
@@ -670,6 +673,13 @@ def installed_packages() -> list[str]:
 def has_user(name: str) -> bool:
     """Return whether the host has a user."""
     return any(user.pw_name == name for user in pwd.getpwall())
+
+
+def missing_folders() -> list[str]:
+    """Return which of Nova's folders are not there, though the list of them is."""
+    lines = content_of(FOLDERS).decode().splitlines()
+    paths = [line.split()[1] for line in lines if line.startswith("d ")]
+    return [path for path in paths if not (ROOT / path.lstrip("/")).is_dir()]
 
 
 def surveyed_files() -> list[Path]:
