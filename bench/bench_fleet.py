@@ -3,7 +3,8 @@
 python -m bench fleet [--hosts 1,3,6,12,20] [--rounds N] [--only nova,baseline,mitogen] [--page]
 
 For each number of hosts and each side: bare lab hosts, site.yml, site.yml again with nothing to
-do, deploy.yml with another release, rolling-restart.yml; then the hosts go. What was measured is
+do, deploy.yml with another release, rolling-restart.yml; then the hosts go. On 12 hosts also Nova's
+site.yml with settings that are Ansible's and not Nova's, one at a time. What was measured is
 kept in a file and not measured again, unless playbooks, roles or program have changed; the file is
 committed, for a page with 20 hosts takes longer than most sittings.
 Needs a Docker engine (scripts/bootstrap.sh --tools fleet).
@@ -28,7 +29,15 @@ from bench.fleet_size import end_state, sides
 from bench.fleet_size.fleet import WORKERS, Fleet, fleet_of, inventory_text
 from bench.fleet_size.playbook import Run
 from bench.fleet_size.results import BARE, DEPLOY, NOOP, RESTART, Result, Results
-from bench.fleet_size.sides import BASELINE, DEBIAN, HOST_PYTHON, SIDES, Side
+from bench.fleet_size.sides import (
+    ALL,
+    BASELINE,
+    BY_DEFAULT,
+    BY_DEFAULT_HOSTS,
+    DEBIAN,
+    HOST_PYTHON,
+    Side,
+)
 from bench.fleet_size.tables import count, tables
 from bench.page import PAGE, with_section
 from nova.errors import NovaError
@@ -64,8 +73,9 @@ def measure(side: Side, number: int, rounds: int) -> tuple[Result, dict[str, Any
         runs = {BARE: [bare], NOOP: [noop(fleet) for _ in range(rounds)]}
         memory = (before - psutil.virtual_memory().available) / GIBIBYTE
         state = end_state.look(fleet)
-        runs[DEPLOY] = [step(fleet, DEPLOY, "deploy", another_release(Path(folder)))]
-        runs[RESTART] = [step(fleet, RESTART, "rolling-restart")]
+        if side.name not in BY_DEFAULT:
+            runs[DEPLOY] = [step(fleet, DEPLOY, "deploy", another_release(Path(folder)))]
+            runs[RESTART] = [step(fleet, RESTART, "rolling-restart")]
         end_state.check_that_it_works(fleet)
     result = Result(
         side=side.name,
@@ -111,7 +121,9 @@ def measure_all(results: Results, options: argparse.Namespace) -> None:
     """Measure what is asked for and not there yet."""
     states: States = {}
     for number in options.hosts:
-        for side in (SIDES[name] for name in options.only):
+        for side in (ALL[name] for name in options.only):
+            if side.name in BY_DEFAULT and number != BY_DEFAULT_HOSTS:
+                continue
             known = results.get(side.name, number)
             if known and not options.again and is_of_now(known):
                 say(f"{count(number)}, {side.label}: kept, measured on {known.day}")
@@ -123,7 +135,7 @@ def measure_all(results: Results, options: argparse.Namespace) -> None:
 
 def is_of_now(result: Result) -> bool:
     """Return whether what was measured is what is in this checkout."""
-    return result.digest == sides.digest(SIDES[result.side], inventory_text(result.hosts))
+    return result.digest == sides.digest(ALL[result.side], inventory_text(result.hosts))
 
 
 def check_end_states(results: Results, number: int, states: States) -> None:
@@ -135,7 +147,7 @@ def check_end_states(results: Results, number: int, states: States) -> None:
         BenchError: they differ.
     """
     base = results.get(BASELINE.name, number)
-    for side in SIDES.values():
+    for side in ALL.values():
         other = results.get(side.name, number)
         if not base or not other or other is base or not (is_of_now(base) and is_of_now(other)):
             continue
@@ -179,7 +191,7 @@ def section(results: Sequence[Result]) -> str:
 
 def current(results: Results) -> list[Result]:
     """Return the results of what is in this checkout."""
-    found = (results.get(side, hosts) for hosts in results.sizes() for side in SIDES)
+    found = (results.get(side, hosts) for hosts in results.sizes() for side in ALL)
     return [result for result in found if result and is_of_now(result)]
 
 
@@ -201,11 +213,11 @@ def rounds(text: str) -> int:
 def names(text: str) -> list[str]:
     """Read a list of sides."""
     asked = text.split(",")
-    if unknown := set(asked) - set(SIDES):
+    if unknown := set(asked) - set(ALL):
         raise argparse.ArgumentTypeError(
-            f"no side {', '.join(sorted(unknown))}; there are {', '.join(SIDES)}"
+            f"no side {', '.join(sorted(unknown))}; there are {', '.join(ALL)}"
         )
-    return [name for name in SIDES if name in asked]
+    return [name for name in ALL if name in asked]
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -217,7 +229,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--hosts", type=numbers, default=list(HOSTS), help="numbers of hosts")
     parser.add_argument("--rounds", type=rounds, default=ROUNDS, help="runs with nothing to do")
-    parser.add_argument("--only", type=names, default=list(SIDES), help="which sides")
+    parser.add_argument("--only", type=names, default=list(ALL), help="which sides")
     parser.add_argument("--again", action="store_true", help="also what was measured already")
     parser.add_argument("--json", type=Path, default=FILE, help="the file; default %(default)s")
     parser.add_argument("--page", action="store_true", help="write docs/benchmarks.md too")
@@ -227,7 +239,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def run(options: argparse.Namespace) -> None:
     """Measure, print the tables, and write the page if that is asked for."""
     for name in options.only:
-        sides.check(SIDES[name])
+        sides.check(ALL[name])
     results = Results(options.json)
     measure_all(results, options)
     for number in results.sizes():

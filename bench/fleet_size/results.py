@@ -75,14 +75,6 @@ class Results:
         new.write_text(json.dumps({"results": ordered}, indent=1) + "\n", encoding="utf-8")
         new.replace(self.path)
 
-    def of(self, digests: dict[tuple[str, int], str]) -> "list[Result]":
-        """Return the results whose code is that of now, by number of hosts.
-
-        `digests` says side and number of hosts -> digest.
-        """
-        found = [r for key, r in self._all.items() if digests.get(key) == r.digest]
-        return sorted(found, key=lambda result: result.hosts)
-
     def sizes(self) -> list[int]:
         """Return the numbers of hosts that were measured."""
         return sorted({hosts for _, hosts in self._all})

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
+from configparser import ConfigParser
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -83,6 +84,21 @@ WITH_MITOGEN = replace(
 )
 #: In the order in which they are measured, and shown.
 SIDES = {side.name: side for side in (BASELINE, NOVA, WITH_MITOGEN)}
+_CONFIGURATION = ConfigParser()
+_CONFIGURATION.read(NOVA.folder / "ansible.cfg")
+_SSH = _CONFIGURATION["ssh_connection"]["ssh_args"]
+#: Nova with one setting as Ansible has it by default, to see what Nova's own is worth.
+BY_DEFAULT = {
+    name: replace(NOVA, name=name, label=label, environment=environment)
+    for name, label, environment in (
+        ("no-pipelining", "without pipelining", {"ANSIBLE_PIPELINING": "False"}),
+        ("five-forks", "with five forks", {"ANSIBLE_FORKS": "5"}),
+        ("compression", "with SSH that compresses", {"ANSIBLE_SSH_ARGS": f"-C {_SSH}"}),
+    )
+}
+#: With so many hosts.
+BY_DEFAULT_HOSTS = 12
+ALL = SIDES | BY_DEFAULT
 
 
 def check(side: Side) -> None:

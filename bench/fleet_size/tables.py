@@ -12,7 +12,7 @@ from bench.fleet_size.results import (
     RESTART,
     Result,
 )
-from bench.fleet_size.sides import BASELINE, SIDES, Side
+from bench.fleet_size.sides import BASELINE, BY_DEFAULT, BY_DEFAULT_HOSTS, NOVA, SIDES, Side
 
 #: Measure -> what it is.
 MEASURES = {
@@ -32,7 +32,8 @@ def tables(results: Sequence[Result]) -> str:
     """Return all tables, with blank lines between them."""
     parts = [measure_table(results, measure) for measure in MEASURES]
     parts += [task_table(results, side) for side in sides_of(results)]
-    return "\n\n".join([*parts, memory_table(results)])
+    parts += [memory_table(results), *settings_table(results)]
+    return "\n\n".join(parts)
 
 
 def sides_of(results: Sequence[Result]) -> list[Side]:
@@ -92,6 +93,28 @@ def task_table(results: Sequence[Result], side: Side) -> str:
         f"{side.label}: tasks of a `site.yml` with nothing to do, {count(result.hosts)}: seconds"
     )
     return f"{title}\n\n{markdown(['task', 'seconds'], rows)}"
+
+
+def settings_table(results: Sequence[Result]) -> list[str]:
+    """Return what Nova's settings of Ansible are worth; nothing before that was measured."""
+    found = {r.side: r for r in results if r.hosts == BY_DEFAULT_HOSTS}
+    nova = found.get(NOVA.name)
+    if not nova or not BY_DEFAULT.keys() & found.keys():
+        return []
+    rows = []
+    for side in (NOVA, *BY_DEFAULT.values()):
+        row = [side.label]
+        for measure in (NOOP, BARE):
+            here = found[side.name].seconds(measure) if side.name in found else None
+            base = nova.seconds(measure)
+            row += [here.show(1), f"{here.median / base.median:.2f}"] if here else [MISSING] * 2
+        rows.append(row)
+    heads = ["", MEASURES[NOOP], "of Nova's", MEASURES[BARE], "of Nova's"]
+    title = (
+        f"What settings are worth, {count(BY_DEFAULT_HOSTS)}: seconds with Nova's, and with one "
+        "at a time as Ansible has it by default"
+    )
+    return [f"{title}\n\n{markdown(heads, rows)}"]
 
 
 def memory_table(results: Sequence[Result]) -> str:

@@ -7,8 +7,8 @@ import pytest
 
 from bench.fleet import BenchError
 from bench.fleet_size.results import Result, Results
-from bench.fleet_size.sides import NOVA
-from bench.fleet_size.tables import measure_table, tables, task_table
+from bench.fleet_size.sides import BY_DEFAULT_HOSTS, NOVA
+from bench.fleet_size.tables import measure_table, settings_table, tables, task_table
 
 
 def result(side: str, hosts: int, noop: list[float], **changed: Any) -> Result:
@@ -92,3 +92,20 @@ def test_the_tasks_are_those_of_the_middle_run() -> None:
 
 def test_there_are_tables_of_a_single_side() -> None:
     assert "Memory" in tables([result("mitogen", 1, [3.0])])
+
+
+def test_a_setting_is_compared_with_nova_as_it_is() -> None:
+    """Only with the number of hosts that it is measured on; before that there is no table."""
+    nova, other = (
+        result(name, BY_DEFAULT_HOSTS, [seconds])
+        for name, seconds in (("nova", 10.0), ("five-forks", 15.0))
+    )
+    assert settings_table([nova]) == []
+    assert settings_table([result("nova", 3, [1.0]), other]) == []
+    [text] = settings_table([nova, other])
+    assert text.splitlines()[-4:] == [
+        "| Nova | 10.0 | 1.00 | 120.0 | 1.00 |",
+        "| without pipelining | - | - | - | - |",
+        "| with five forks | 15.0 | 1.50 | 120.0 | 1.00 |",
+        "| with SSH that compresses | - | - | - | - |",
+    ]
