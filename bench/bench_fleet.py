@@ -1,10 +1,10 @@
 """Speed of the playbooks at fleet size: Nova's, with and without Mitogen, and the baseline's.
 
-python -m bench fleet [--hosts 1,3,6,12,20] [--rounds N] [--only nova,baseline,mitogen] [--page]
+python -m bench fleet [--hosts 1,3,6,12,20] [--rounds N] [--only baseline,nova,mitogen] [--page]
 
 For each number of hosts and each side: bare lab hosts, site.yml, site.yml again with nothing to
 do, deploy.yml with another release, rolling-restart.yml; then the hosts go. On 12 hosts also Nova's
-site.yml with settings that are Ansible's and not Nova's, one at a time. What was measured is
+site.yml with one setting at a time as Ansible has it. What was measured is
 kept in a file and not measured again, unless playbooks, roles or program have changed; the file is
 committed, for a page with 20 hosts takes longer than most sittings.
 Needs a Docker engine (scripts/bootstrap.sh --tools fleet).

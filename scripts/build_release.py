@@ -17,6 +17,7 @@ Prints one JSON object: release, archive (absolute path), sha256, queues (its qu
 
 import argparse
 import fcntl
+import gzip
 import hashlib
 import json
 import os
@@ -50,6 +51,8 @@ ARCHITECTURES = ("x86_64", "aarch64")
 #: What a release brings for the host itself.
 HOST_FOLDERS = ("deployment/systemd", "deployment/commands")
 QUEUES = "nova/queues.yml"
+#: What every archive has, by which install_release.sh knows one.
+PROGRAM = "bin/celery"
 #: When all files of an archive were changed last, in seconds since 1970: when it was built is no
 #: part of what it holds.
 ARCHIVE_TIME = 0
@@ -60,7 +63,8 @@ import sys
 
 from {module} import {name}
 
-sys.exit({call}())
+if __name__ == "__main__":
+    sys.exit({call}())
 """
 
 
@@ -203,7 +207,7 @@ def find(name: str, target: Target, folder: Path) -> dict[str, Any]:
     Without a name it is the only one there.
 
     Raises:
-        BuildError: there is none, or there are several, or it is damaged.
+        BuildError: there is none, or there are several, or it is damaged or of another layout.
     """
     pattern = archive_name(f"{name}*", target)
     found = [path for path in sorted(folder.glob(pattern)) if checksum_of(path).is_file()]
@@ -220,6 +224,8 @@ def find(name: str, target: Target, folder: Path) -> dict[str, Any]:
     if sha256 != _sha256(archive):
         raise BuildError(f"{archive} is damaged: its checksum is not that of {archive.name}.sha256")
     with tarfile.open(archive) as package:
+        if PROGRAM not in package.getnames():
+            raise BuildError(f"{archive} is not built as hosts need it now; build it anew")
         queues = package.extractfile("queues.yml")
         table = yaml.safe_load(queues.read()) if queues else {}
     return describe(release, archive.resolve(), sha256, table, changed=False)
@@ -333,14 +339,16 @@ def _install(lines: list[str], wheels: Path, target: Target, packages: Path) -> 
         *("--target", str(packages), "--requirements", str(requirements)),
     )
     (packages / ".lock").unlink(missing_ok=True)
-    # They would start the Python of this machine.
-    shutil.rmtree(packages / "bin", ignore_errors=True)
 
 
 def _write_programs(packages: Path, folder: Path) -> None:
     """Write a program for each entry point that packages have for the command line.
 
+    Those that the installer has made would start the Python of this machine.
     Source: https://packaging.python.org/en/latest/specifications/entry-points
+
+    Raises:
+        BuildError: a package brings a program that is no entry point.
     """
     folder.mkdir()
     for distribution in distributions(path=[str(packages)]):
@@ -350,6 +358,10 @@ def _write_programs(packages: Path, folder: Path) -> None:
             text = SCRIPT.format(module=point.module, name=name, call=point.attr)
             program.write_text(text, encoding="utf-8")
             program.chmod(0o755)
+    made = packages / "bin"
+    if others := {path.name for path in made.glob("*")} - {path.name for path in folder.iterdir()}:
+        raise BuildError(f"programs that are no entry points: {', '.join(sorted(others))}")
+    shutil.rmtree(made, ignore_errors=True)
 
 
 def _compile(packages: Path, target: Target) -> None:
@@ -362,7 +374,8 @@ def _compile(packages: Path, target: Target) -> None:
         return
     for path in packages.rglob("*.py"):
         os.utime(path, (ARCHIVE_TIME, ARCHIVE_TIME))  # bytecode is of a file with this time
-    command = [target.interpreter, "-m", "compileall", "-qq", "-j", "0"]
+    # Without the folder of this machine in it, and whatever Python's variables say here.
+    command = [target.interpreter, "-I", "-m", "compileall", "-qq", "-j", "0", "-s", str(packages)]
     command += ["--invalidation-mode", "timestamp", str(packages)]
     subprocess.run(command, capture_output=True, check=False)
 
@@ -378,7 +391,10 @@ def _pack(contents: Path, archive: Path) -> None:
         return entry
 
     # A higher level takes seconds more, and saves less than they are worth on a fast network.
-    with tarfile.open(archive, "w:gz", compresslevel=1) as package:
+    with (
+        gzip.GzipFile(archive, "wb", compresslevel=1, mtime=ARCHIVE_TIME) as stream,
+        tarfile.open(fileobj=stream, mode="w") as package,
+    ):
         for path in sorted(contents.iterdir()):
             package.add(path, arcname=path.name, filter=anonymous)
 
@@ -388,12 +404,13 @@ def _pip(*arguments: str) -> None:
 
 
 def _run(module: str, *arguments: str) -> None:
-    """Run an installer of this environment.
+    """Run an installer of this environment; what uv's variables say is not meant for this.
 
     Raises:
         BuildError: it failed.
     """
-    environment = os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
+    environment = {name: v for name, v in os.environ.items() if not name.startswith("UV_")}
+    environment |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
     command = [sys.executable, "-m", module, *arguments]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if result.returncode != 0:

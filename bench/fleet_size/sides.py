@@ -143,9 +143,9 @@ def digest(side: Side, inventory: str) -> str:
         capture_output=True,
         check=True,
     ).stdout.split(b"\0")
-    total = hashlib.sha256(
-        json.dumps([build_release.release_id(), versions(side), inventory]).encode()
-    )
+    environment = {name: value.replace(str(ROOT), "") for name, value in side.environment.items()}
+    known = [build_release.release_id(), versions(side), environment, inventory]
+    total = hashlib.sha256(json.dumps(known).encode())
     for name in sorted(filter(None, names)):
         path = ROOT / os.fsdecode(name)
         content = path.read_bytes() if path.is_file() else b""

@@ -30,9 +30,10 @@ MISSING = "-"
 
 def tables(results: Sequence[Result]) -> str:
     """Return all tables, with blank lines between them."""
-    parts = [measure_table(results, measure) for measure in MEASURES]
-    parts += [task_table(results, side) for side in sides_of(results)]
-    parts += [memory_table(results), *settings_table(results)]
+    compared = [result for result in results if result.side in SIDES]
+    parts = [measure_table(compared, measure) for measure in MEASURES]
+    parts += [task_table(compared, side) for side in sides_of(compared)]
+    parts += [memory_table(compared), *settings_table(results)]
     return "\n\n".join(parts)
 
 

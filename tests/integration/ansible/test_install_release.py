@@ -27,13 +27,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Wheels that a scenario has fetched are not fetched again; one may be at it.
     shared = build_release.ROOT / ".nova" / "build"
     (output / "wheels").symlink_to(shared / "wheels")
-    before = os.umask(0o077)
-    try:
-        with build_release._lock(shared):
-            (shared / "wheels").mkdir(exist_ok=True)
+    with build_release._lock(shared):
+        (shared / "wheels" / target.name).mkdir(parents=True, exist_ok=True)
+        before = os.umask(0o077)
+        try:
             return Path(build_release.build(target, output)["archive"])
-    finally:
-        os.umask(before)
+        finally:
+            os.umask(before)
 
 
 def install(archive: Path, folder: Path) -> Path:

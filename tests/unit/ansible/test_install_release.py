@@ -27,6 +27,11 @@ class Host:
 
     def install(self, release: str, keep: int = 3) -> subprocess.CompletedProcess[str]:
         """Push a release's archive, and run the script."""
+        self.push(release)
+        return self.run(release, keep)
+
+    def push(self, release: str) -> None:
+        """Push the archive of a release, which has one program."""
         content = self.root / "content"
         (content / "bin").mkdir(parents=True, exist_ok=True)
         (content / "lib").mkdir(exist_ok=True)
@@ -34,26 +39,23 @@ class Host:
         (content / "bin/celery").chmod(0o755)
         (content / "RELEASE").write_text(release)
         os.utime(content / "RELEASE", (0, 0))
-        return self.push(release, content, keep)
+        self.pack(release, content)
 
-    def push(self, release: str, content: Path, keep: int = 3) -> subprocess.CompletedProcess[str]:
-        """Push an archive with what is in a folder, and run the script."""
-        archive = self.releases / f"{release}.tar.gz"
-        with tarfile.open(archive, "w:gz") as package:
+    def pack(self, release: str, content: Path) -> None:
+        """Push an archive with what is in a folder."""
+        with tarfile.open(self.releases / f"{release}.tar.gz", "w:gz") as package:
             for path in content.iterdir():
                 package.add(path, arcname=path.name)
-        return self.run(release, keep)
+
+    def command(self, release: str, keep: int = 3) -> list[str]:
+        """The command line that installs an archive which was pushed."""
+        digest = hashlib.sha256((self.releases / f"{release}.tar.gz").read_bytes()).hexdigest()
+        return ["sh", str(PROGRAM), str(self.releases / release), digest, str(keep)]
 
     def run(self, release: str, keep: int = 3) -> subprocess.CompletedProcess[str]:
-        """Run the script for an archive that was pushed."""
-        archive = self.releases / f"{release}.tar.gz"
-        digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-        return subprocess.run(
-            ["sh", str(PROGRAM), str(self.releases / release), digest, str(keep)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        """Install an archive that was pushed."""
+        command = self.command(release, keep)
+        return subprocess.run(command, capture_output=True, text=True, check=False)
 
     def switch(self, release: str) -> None:
         """Make a release the current one, as `nova-host save` and `switch` do."""
@@ -180,7 +182,8 @@ def test_an_archive_that_is_no_release_leaves_nothing(
     folder = tmp_path / "other"
     (folder / content).mkdir(parents=True)
     (folder / "RELEASE").touch()
-    done = host.push("b", folder)
+    host.pack("b", folder)
+    done = host.run("b")
     assert done.returncode == 1
     assert "b.tar.gz is not built as these playbooks do" in done.stderr
     assert host.has() == ["a"]
@@ -197,3 +200,24 @@ def test_what_hinders_the_unpacking_is_said_once_and_leaves_no_release(host: Hos
     [line] = done.stderr.splitlines()
     assert "b.tar.gz could not be unpacked: tar: bin: Cannot open" in line
     assert host.has() == ["a", "b.tar.gz"]
+
+
+def test_a_release_that_another_run_has_installed_meanwhile_is_left_alone(host: Host) -> None:
+    """That one may have outlived its controller; they wait for each other."""
+    host.install("a")
+    (host.releases / "a/ran-well").touch()
+    done = host.install("a")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (host.releases / "a/ran-well").exists()
+    assert host.has() == ["a"]
+
+
+def test_two_installations_at_once_leave_a_whole_release(host: Host) -> None:
+    host.install("a")
+    host.push("b")
+    command = host.command("b")
+    runs = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    said = [run.communicate(timeout=60)[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0], said
+    assert (host.releases / "b/bin/celery").exists()
+    assert (host.releases / "b/nova-release").read_text() == "b"

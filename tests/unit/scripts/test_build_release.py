@@ -2,6 +2,8 @@
 
 import hashlib
 import shutil
+import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -69,14 +71,21 @@ def test_the_release_id_follows_the_contents(project: Path, name: str) -> None:
     assert build_release.release_id(project) != before
 
 
-def archive(folder: Path, release: str, target: Target = BOOKWORM) -> Path:
-    """Make an archive that holds nothing but a queue table, with its checksum."""
+def archive(
+    folder: Path,
+    release: str,
+    target: Target = BOOKWORM,
+    program: str = build_release.PROGRAM,
+) -> Path:
+    """Make an archive that holds a queue table and an empty program, with its checksum."""
     folder.mkdir(exist_ok=True)
     path = folder / build_release.archive_name(release, target)
     table = folder / "queues.yml"
     table.write_text("trends: {concurrency: 1}\n")
     with tarfile.open(path, "w:gz") as package:
         package.add(table, arcname="queues.yml")
+        if program:
+            package.addfile(tarfile.TarInfo(program))
     table.unlink()
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     build_release.checksum_of(path).write_text(f"{digest}\n")
@@ -119,6 +128,12 @@ def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
     with archive(tmp_path, "1.0.0-12345678").open("ab") as stream:
         stream.write(b"x")
     with pytest.raises(BuildError, match="is damaged"):
+        build_release.provide("1.0.0", BOOKWORM, tmp_path)
+
+
+def test_an_archive_of_another_layout_is_refused_before_hosts_get_it(tmp_path: Path) -> None:
+    archive(tmp_path, "1.0.0-12345678", program="")
+    with pytest.raises(BuildError, match="is not built as hosts need it now; build it anew"):
         build_release.provide("1.0.0", BOOKWORM, tmp_path)
 
 
@@ -188,6 +203,69 @@ def test_a_package_without_a_wheel_is_named(index: Path, tmp_path: Path) -> None
     lines = [f"other==2 --hash=sha256:{'0' * 64}"]
     with pytest.raises(BuildError, match="no binary wheel of other==2 for this Python"):
         build_release._download(lines, TRIXIE, tmp_path / "cache", tmp_path / "wheels")
+
+
+@pytest.fixture
+def packages(tmp_path: Path) -> Path:
+    """A folder with one package, which has an entry point for the command line."""
+    folder = tmp_path / "packages"
+    (folder / "thing-1.dist-info").mkdir(parents=True)
+    (folder / "thing-1.dist-info/METADATA").write_text("Name: thing\nVersion: 1\n")
+    (folder / "thing-1.dist-info/entry_points.txt").write_text(
+        "[console_scripts]\nrun-thing = thing:Thing.run [more]\n[others]\nnothing = thing\n"
+    )
+    (folder / "thing.py").write_text(
+        "class Thing:\n    @staticmethod\n    def run():\n        return 7\n"
+    )
+    (folder / "bin").mkdir()
+    (folder / "bin/run-thing").write_text("#!/a/python/of/this/machine\n")
+    return folder
+
+
+def test_a_program_runs_its_entry_point(packages: Path, tmp_path: Path) -> None:
+    """With the Python that its first line will name; nothing of the installer's is left."""
+    build_release._write_programs(packages, tmp_path / "bin")
+    [program] = (tmp_path / "bin").iterdir()
+    assert program.read_text().startswith("#!python\n")
+    run = [sys.executable, str(program)]
+    assert subprocess.run(run, env={"PYTHONPATH": str(packages)}, check=False).returncode == 7
+    assert not (packages / "bin").exists()
+
+
+def test_a_program_that_is_no_entry_point_is_an_error(packages: Path, tmp_path: Path) -> None:
+    """Hosts would miss it."""
+    (packages / "bin/tool.sh").touch()
+    with pytest.raises(BuildError, match=r"programs that are no entry points: tool\.sh"):
+        build_release._write_programs(packages, tmp_path / "bin")
+
+
+def test_without_the_targets_python_bytecode_is_left_to_hosts(
+    packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where there is only a launcher, of a Python that is not installed."""
+    launcher = tmp_path / "programs/python3.99"
+    launcher.parent.mkdir()
+    launcher.write_text("#!/bin/sh\nexit 127\n")
+    launcher.chmod(0o755)
+    for path in ("", str(launcher.parent)):
+        monkeypatch.setenv("PATH", path)
+        build_release._compile(packages, Target("3.99", "x86_64"))
+    assert not list(packages.rglob("*.pyc"))
+
+
+def test_bytecode_is_the_same_wherever_it_is_made(
+    packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And whatever Python's own variables say."""
+    other = shutil.copytree(packages, tmp_path / "elsewhere")
+    here = Target(build_release.THIS_PYTHON, "x86_64")
+    build_release._compile(packages, here)
+    monkeypatch.setenv("PYTHONOPTIMIZE", "2")
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path / "cache"))
+    build_release._compile(other, here)
+    [one], [two] = (list(folder.rglob("*.pyc")) for folder in (packages, other))
+    assert one.relative_to(packages) == two.relative_to(other)
+    assert one.read_bytes() == two.read_bytes()
 
 
 def test_only_the_newest_archives_stay(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ def maker(tmp_path: Path) -> Maker:
         (tmp_path / "queues.yml").write_text("{}\n")
         with tarfile.open(archive, "w:gz") as package:
             package.add(tmp_path / "queues.yml", arcname="queues.yml")
+            package.addfile(tarfile.TarInfo(build_release.PROGRAM))
         build_release.checksum_of(archive).write_text(sha256(archive) + "\n")
 
     def fetch(

@@ -12,12 +12,20 @@ archive=$folder.tar.gz
 releases=$(dirname "$folder")
 umask 022
 
+# One at a time: another one, of the same release, may have outlived its controller.
+exec 9<"$releases"
+flock 9
+if [ -e "$folder/nova-release" ]; then
+    rm -f "$archive"
+    exit 0
+fi
 if ! echo "$sha256  $archive" | sha256sum --check --status; then
     rm -f "$archive"
     echo "install_release: $archive is damaged and was removed; run the playbook again" >&2
     exit 1
 fi
 rm -rf "$folder"
+trap 'exit 1' HUP INT TERM
 trap '[ -e "$folder/nova-release" ] || rm -rf "$folder"' EXIT
 /usr/bin/python3 -m venv --without-pip "$folder"
 # A full disk would make it say so of each of thousands of files.
@@ -34,7 +42,7 @@ find "$folder/bin" -type f -exec sed -i "1s|^#!python\$|#!$folder/bin/python|" {
 # Bytecode, where it did not come along: the controller has no Python of this version, then. What
 # cannot be compiled is left to who imports it; some packages have templates.
 "$folder/bin/python" -m compileall -qq -j 0 --invalidation-mode timestamp "$folder/lib" || true
-touch "$folder/RELEASE" # its time tells newer releases from older ones
+touch -c "$folder/RELEASE" # its time tells newer releases from older ones
 sync --file-system "$folder" # the marker must not outlive a power cut that its files do not
 mv "$folder/RELEASE" "$folder/nova-release"
 rm -f "$archive"
