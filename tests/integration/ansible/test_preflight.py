@@ -414,6 +414,7 @@ def bundle(tmp_path: Path) -> Path:
     archive = tmp_path / build_release.archive_name("1.2.3-0123abcd", target.wheels)
     with tarfile.open(archive, "w:gz") as package:
         package.add(ROOT / "nova" / "queues.yml", arcname="queues.yml")
+        package.addfile(tarfile.TarInfo(build_release.PROGRAM))
     build_release.checksum_of(archive).write_text(sha256(archive) + "\n")
     maker = Maker(frozenset(), Mirrors(), "1.2.3", tmp_path, lambda *_: ([], {}))
     maker.make([target], tmp_path / "bundle")
