@@ -123,6 +123,7 @@ def measure_all(results: Results, options: argparse.Namespace) -> None:
     for number in options.hosts:
         for side in (ALL[name] for name in options.only):
             if side.name in BY_DEFAULT and number != BY_DEFAULT_HOSTS:
+                say(f"{count(number)}, {side.label}: only with {count(BY_DEFAULT_HOSTS)}")
                 continue
             known = results.get(side.name, number)
             if known and not options.again and is_of_now(known):

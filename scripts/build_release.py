@@ -51,7 +51,7 @@ ARCHITECTURES = ("x86_64", "aarch64")
 #: What a release brings for the host itself.
 HOST_FOLDERS = ("deployment/systemd", "deployment/commands")
 QUEUES = "nova/queues.yml"
-#: What every archive has, by which install_release.sh knows one.
+#: What every archive has; those that were built for an installer on the host had it not.
 PROGRAM = "bin/celery"
 #: When all files of an archive were changed last, in seconds since 1970: when it was built is no
 #: part of what it holds.
@@ -339,6 +339,8 @@ def _install(lines: list[str], wheels: Path, target: Target, packages: Path) -> 
         *("--target", str(packages), "--requirements", str(requirements)),
     )
     (packages / ".lock").unlink(missing_ok=True)
+    for note in packages.glob("*.dist-info/uv_cache.json"):  # when each wheel came to this machine
+        note.unlink()
 
 
 def _write_programs(packages: Path, folder: Path) -> None:

@@ -11,12 +11,16 @@ FORGOTTEN_AFTER_SECONDS = 60
 NOTICED_AFTER_SECONDS = 120
 
 
-def ssh_options() -> dict[str, str]:
-    """Return the options (-o) that Ansible gives to ssh."""
+def ssh_words() -> list[str]:
+    """Return what Ansible gives to ssh."""
     config = ConfigParser()
     config.read(ROOT / "ansible" / "ansible.cfg")
-    words = config["ssh_connection"]["ssh_args"].split()
-    return dict(word.split("=", 1) for flag, word in pairwise(words) if flag == "-o")
+    return config["ssh_connection"]["ssh_args"].split()
+
+
+def ssh_options() -> dict[str, str]:
+    """Return the options (-o) among it."""
+    return dict(word.split("=", 1) for flag, word in pairwise(ssh_words()) if flag == "-o")
 
 
 def test_a_silent_connection_is_kept_awake_and_a_dead_one_is_noticed() -> None:
@@ -31,3 +35,8 @@ def test_connections_are_shared_as_ansible_does_by_itself() -> None:
     """`ssh_args` takes the place of Ansible's own, which would be lost."""
     assert ssh_options()["ControlMaster"] == "auto"
     assert "ControlPersist" in ssh_options()
+
+
+def test_archives_are_not_compressed_once_more() -> None:
+    """Ansible's default has -C; for an archive it costs the controller seconds for each host."""
+    assert "-C" not in ssh_words()

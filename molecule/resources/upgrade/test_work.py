@@ -191,6 +191,18 @@ def test_a_changed_queue_or_concurrency_starts_restarts_and_stops_workers(
     assert pids(fleet).keys() == wanted
 
 
+def test_a_folder_that_somebody_removed_is_made_anew(
+    base_sources: Path, playbook: Playbook, fleet: Any
+) -> None:
+    """Though every file of the host is what it should be."""
+    host, folder = fleet.hosts("nova")["nova2"], "/etc/systemd/system/nova-api.socket.d"
+    host.check_output(f"rmdir {folder}")
+    assert playbook("site", "-e", f"release={base_sources}").code == 0
+    assert host.file(folder).is_directory
+    again = playbook("site", "-e", f"release={base_sources}")
+    assert (again.code, again.changed) == (0, {})
+
+
 def test_scale_in_refuses_what_would_leave_a_part_without_a_host(
     base_release: str, playbook: Playbook
 ) -> None:

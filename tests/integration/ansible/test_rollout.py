@@ -216,10 +216,13 @@ def test_hosts_that_were_lost_are_not_noted_as_done(
     assert "nova2" not in note
 
 
-def test_a_lock_that_could_not_be_freed_is_said(run: Run, asked: Callable[..., list[str]]) -> None:
+@pytest.mark.parametrize("end", ["note", "end"], ids=["what is no roll", "a roll"])
+def test_a_lock_that_could_not_be_freed_is_said(
+    run: Run, asked: Callable[..., list[str]], end: str
+) -> None:
     asked(f"case $2 in unlock) echo 'Redis is away' >&2; exit 1;; *) {LOCKS};; esac")
     action = {"rollout_action": "scale-in", "rollout_result": "failed"}
-    said = run("claim", "note", base_survey=RUNNING, **action)
+    said = run("claim", end, base_survey=RUNNING, **action)
     assert "another run needs -e take_over=true: Redis is away" in said
 
 

@@ -174,21 +174,6 @@ def test_programs_start_the_python_of_their_own_release(host: Host) -> None:
     assert (host.releases / "a/bin/python").is_symlink()
 
 
-@pytest.mark.parametrize("content", ["wheels", "bin"], ids=["another layout", "cut short"])
-def test_an_archive_that_is_no_release_leaves_nothing(
-    host: Host, tmp_path: Path, content: str
-) -> None:
-    host.roll("a")
-    folder = tmp_path / "other"
-    (folder / content).mkdir(parents=True)
-    (folder / "RELEASE").touch()
-    host.pack("b", folder)
-    done = host.run("b")
-    assert done.returncode == 1
-    assert "b.tar.gz is not built as these playbooks do" in done.stderr
-    assert host.has() == ["a"]
-
-
 def test_what_hinders_the_unpacking_is_said_once_and_leaves_no_release(host: Host) -> None:
     """As a full disk hinders each of thousands of files; the archive stays for the next try."""
     host.install("a")

@@ -33,11 +33,6 @@ if ! said=$(tar --extract --gzip --no-same-owner --file="$archive" --directory="
     echo "install_release: $archive could not be unpacked: $(echo "$said" | head -n 1)" >&2
     exit 1
 fi
-if [ ! -x "$folder/bin/celery" ]; then
-    rm -f "$archive"
-    echo "install_release: $archive is not built as these playbooks do; build it from its sources" >&2
-    exit 1
-fi
 find "$folder/bin" -type f -exec sed -i "1s|^#!python\$|#!$folder/bin/python|" {} +
 # Bytecode, where it did not come along: the controller has no Python of this version, then. What
 # cannot be compiled is left to who imports it; some packages have templates.
