@@ -61,6 +61,10 @@ class Fleet:
         variables: dict[str, Any] = self.one(group).ansible.get_variables()
         return variables
 
+    def tls_folder(self, role: str) -> Path:
+        """Return the folder of a role's own CA; the lab has it beside the SSH key."""
+        return Path(self.variables(role)["ansible_ssh_private_key_file"]).parent / f"{role}-tls"
+
     def redis_primary(self) -> Host:
         """Return the host whose Redis is the primary now; fail if there is not exactly one."""
 
@@ -181,10 +185,8 @@ def front_door(fleet: Fleet, api_url: str) -> FrontDoor:
     """The frontend where the inventory has one, else the API itself."""
     if not fleet.hosts("frontend"):
         return FrontDoor(api_url, trust=True)
-    variables = fleet.variables("frontend")
-    folder = Path(variables["ansible_ssh_private_key_file"]).parent / "frontend-tls"
-    trust = ssl.create_default_context(cafile=folder / "ca.crt")
-    return FrontDoor(f"https://{variables['ansible_host']}", trust)
+    trust = ssl.create_default_context(cafile=fleet.tls_folder("frontend") / "ca.crt")
+    return FrontDoor(f"https://{fleet.variables('frontend')['ansible_host']}", trust)
 
 
 @pytest.fixture

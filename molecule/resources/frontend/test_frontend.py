@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -235,11 +234,6 @@ print(ssl.get_server_certificate((sys.argv[1], 8000)))
 """
 
 
-def tls_folder(fleet: Any, role: str) -> Path:
-    """The folder of a role's own CA; in the lab it is beside the SSH key."""
-    return Path(fleet.variables(role)["ansible_ssh_private_key_file"]).parent / f"{role}-tls"
-
-
 def api_addresses(fleet: Any) -> dict[str, str]:
     """The address of each API host, which only the frontend may reach."""
     hosts = fleet.hosts("api").items()
@@ -286,7 +280,7 @@ def test_an_api_host_that_cannot_be_verified_gets_no_request(
     change: str,
 ) -> None:
     """Its certificate is of another CA, or for another host: it is taken for down."""
-    other = (tls_folder(fleet, "frontend") / "ca.crt").read_text(encoding="utf-8")
+    other = (fleet.tls_folder("frontend") / "ca.crt").read_text(encoding="utf-8")
     host.check_output("printf '%%s\\n' %s > /etc/haproxy/nova/other-ca.crt", other)
     host.check_output("cp --preserve %s /run/right", path)
     try:
@@ -332,7 +326,7 @@ def test_a_renewed_certificate_is_served_and_no_request_fails(
 ) -> None:
     """One that is missing on the controller is made like one that ends soon."""
     wait_until_healthy(host, wait_until)
-    folder = tls_folder(fleet, "api")
+    folder = fleet.tls_folder("api")
     before = shown_certificates(host, fleet)
     for name in before:
         (folder / f"{name}.crt").unlink()

@@ -6,11 +6,15 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from testinfra.host import Host
 
 from scripts.lab.outages import killed
@@ -18,6 +22,7 @@ from scripts.lab.plays import play, play_in_vain, try_to_play
 
 AS_ROOT = "nova-redis-cli "
 SENTINEL = "nova-redis-cli -p 26379 "
+CERTIFICATE = "/etc/redis/nova/tls/redis.crt"
 #: Tells when Redis was started, in Unix time after an "@".
 STARTED = (
     "systemctl show --value --timestamp=unix --property=ActiveEnterTimestamp redis-server.service"
@@ -138,6 +143,62 @@ def test_certificates_and_their_ca_change_while_tasks_run(fleet: Any) -> None:
     assert all(shown_certificate(host) != before[name] for name, host in hosts.items())
     assert pids == {name: host.check_output("pidof redis-server") for name, host in hosts.items()}
     assert fleet.ask_workers(fleet.workers())["missing"] == {}
+
+
+def ended_certificate(folder: Path, name: str) -> bytes:
+    """Return a host's certificate (PEM) as its CA would have made it for a time that is over."""
+    now = x509.load_pem_x509_certificate((folder / f"{name}.crt").read_bytes())
+    issuer = serialization.load_pem_private_key((folder / "issuer.key").read_bytes(), None)
+    assert isinstance(issuer, ec.EllipticCurvePrivateKey)
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    ended = (
+        x509.CertificateBuilder(now.issuer, now.subject, now.public_key(), now.serial_number)
+        .not_valid_before(yesterday - timedelta(days=825))
+        .not_valid_after(yesterday)
+    )
+    for extension in now.extensions:
+        ended = ended.add_extension(extension.value, extension.critical)
+    return ended.sign(issuer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def end_certificate(host: Host, certificate: bytes) -> None:
+    """Have a host's Redis and Sentinel show a certificate that has ended to all who come from now.
+
+    All who are connected have to come again.
+    """
+    text = base64.b64encode(certificate).decode()
+    host.check_output(f"echo {text} | base64 -d > {CERTIFICATE}")
+    commands = (
+        f"config set tls-cert-file {CERTIFICATE}",
+        "client kill type replica",
+        "client kill type pubsub",
+        "client kill type normal",
+    )
+    host.check_output("printf '%s\n' " + " ".join(f"'{c}'" for c in commands) + f" | {AS_ROOT}")
+    host.check_output("systemctl restart redis-sentinel")
+
+
+def test_certificates_that_have_ended_are_replaced_by_force(
+    fleet: Any, wait_until: Callable[..., None]
+) -> None:
+    """Nobody can be asked for the lock; without it all is whole again, and nothing is gone."""
+    hosts = fleet.hosts("redis")
+    folder = fleet.tls_folder("redis")
+    key, value = f"nova:test:{secrets.token_hex(4)}", secrets.token_hex(8)
+    fleet.redis_primary().check_output(AS_ROOT + f"set {key} {value}")
+    for name, host in hosts.items():
+        end_certificate(host, ended_certificate(folder, name))
+    for host in hosts.values():
+        refused = host.run(AS_ROOT + "ping")
+        assert refused.rc != 0
+        assert "certificate verify failed" in refused.stderr
+    refused = play_in_vain("rotate-certificates")
+    assert "certificate has expired" in refused.words
+    play("rotate-certificates", "-e", "force=true")
+    wait_until(fleet.redis_is_whole, "the group is whole", seconds=120)
+    assert fleet.redis_primary().check_output(AS_ROOT + f"getdel {key}") == value
+    assert fleet.ask_workers(fleet.workers())["missing"] == {}
+    assert play("site").changed == {}
 
 
 def test_passwords_change_while_tasks_run(
