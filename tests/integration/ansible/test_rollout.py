@@ -4,13 +4,15 @@
 """
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from tests.integration.ansible.conftest import NEW_HOST
+from tests.integration.ansible.conftest import ANSIBLE, NEW_HOST, run_playbook
 
 Run = Callable[..., str]
 RUNNING = NEW_HOST | {"release": "1.0-old", "releases": ["1.0-old"]}
@@ -36,6 +38,31 @@ def asked(tmp_path: Path, programs: Path) -> Callable[..., list[str]]:
 
 
 LOCKS = f"""case "$2" in lock) echo '{json.dumps({"token": 8})}';; esac"""
+
+
+def test_hosts_are_rolled_in_the_order_of_the_inventory(tmp_path: Path) -> None:
+    """Whoever was compared first: the first host alone tries a release, and the last goes back."""
+    hosts = ["nova3", "nova1", "nova2"]
+    inventory = {"nova": {"hosts": {name: {"ansible_connection": "local"} for name in hosts}}}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory, sort_keys=False))
+    compared_in_another_order = {
+        "hosts": "nova",
+        "gather_facts": False,
+        "serial": 1,
+        "order": "sorted",
+        "tasks": [{"ansible.builtin.group_by": {"key": "roll_due"}}],
+    }
+    name = {"ansible.builtin.debug": {"msg": "now {{ inventory_hostname }}."}}
+    plays = [
+        {key: play[key] for key in ("hosts", "order") if key in play}
+        | {"gather_facts": False, "serial": 1, "tasks": [name]}
+        for play in yaml.safe_load((ANSIBLE / "playbooks" / "roll.yml").read_text())[1:]
+    ]
+    playbook = tmp_path / "order.yml"
+    playbook.write_text(yaml.safe_dump([compared_in_another_order, *plays]))
+    said = run_playbook(f"--inventory={tmp_path / 'hosts.yml'}", playbook)
+    # Lock, stage, roll, go back, those that were not reached, end.
+    assert re.findall(r"now (\w+)\.", said) == [*hosts * 3, *reversed(hosts), *hosts * 2]
 
 
 def test_another_host_is_asked_when_the_first_is_not_reached(
