@@ -327,7 +327,7 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _known_redis_url(cls, value: str) -> str:
-        parts = urlsplit(value)
+        parts = split_url(value)
         if parts.scheme not in REDIS_SCHEMES:
             raise ValueError("must start with redis://, rediss://, unix:// or sentinel://")
         if parts.scheme == "unix":
@@ -348,7 +348,7 @@ class Settings(BaseSettings):
         """Let redis-py read what stands behind the question mark."""
         import redis
 
-        parts = urlsplit(value)
+        parts = split_url(value)
         scheme = "redis" if parts.scheme == "sentinel" else parts.scheme
         host = parts.netloc.rpartition(",")[2]
         url = _url(parts._replace(scheme=scheme, netloc=host))
@@ -404,17 +404,17 @@ class Settings(BaseSettings):
         if not password:
             return self.redis_url
         user_and_password = f"{quote(self.redis_username, safe='')}:{quote(password, safe='')}@"
-        return _url(urlsplit(self.redis_url), user_and_password)
+        return _url(split_url(self.redis_url), user_and_password)
 
     @property
     def redis_location(self) -> str:
         """Where Redis is, without user and password: for messages."""
-        return _url(urlsplit(self.redis_url)._replace(query=""))
+        return _url(split_url(self.redis_url)._replace(query=""))
 
     @property
     def redis_addresses(self) -> list[tuple[str, int]]:
         """Host and port of Redis, or of each sentinel; none for a Unix socket."""
-        parts = urlsplit(self.redis_url)
+        parts = split_url(self.redis_url)
         if parts.scheme == "unix":
             return []
         default_port = SENTINEL_PORT if parts.scheme == "sentinel" else REDIS_PORT
@@ -477,9 +477,22 @@ def _check_secret(name: str, secret: str) -> None:
         )
 
 
+def split_url(url: str) -> SplitResult:
+    """Take the URL of a Redis apart.
+
+    Not by `urlsplit`: Debian's, and that of newer Pythons, refuses an IPv6 address beside other
+    hosts, which `sentinel://` takes.
+    """
+    rest, _, fragment = url.partition("#")
+    rest, _, query = rest.partition("?")
+    scheme, _, rest = rest.partition("://")
+    netloc, slash, path = rest.partition("/")
+    return SplitResult(scheme.lower(), netloc, slash + path, query, fragment)
+
+
 def _host_and_port(text: str, default_port: int) -> tuple[str, int]:
-    parts = urlsplit(f"//{text}")
     try:
+        parts = urlsplit(f"//{text}")
         host, port = parts.hostname, parts.port
     except ValueError:
         host = None

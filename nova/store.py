@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 import redis
 from redis.backoff import NoBackoff
@@ -20,7 +20,7 @@ from redis.retry import Retry
 
 from nova.errors import ConfigurationError, UnavailableError
 from nova.sentinels import Sentinel
-from nova.settings import Settings
+from nova.settings import Settings, split_url
 
 #: Seconds. Without them a synchronous command hangs for ever on a server that froze.
 SOCKET_TIMEOUT_SECONDS = 5.0
@@ -287,7 +287,7 @@ def _connect_by_sentinel(settings: Settings, options: dict[str, Any]) -> redis.R
 
 def redis_identity(settings: Settings) -> dict[str, Any]:
     """Return user, password and number of the database, by redis-py's names."""
-    parts = urlsplit(settings.redis_dsn)
+    parts = split_url(settings.redis_dsn)
     in_query = dict(parse_qsl(parts.query)).get("db")
     in_path = "" if parts.scheme == "unix" else parts.path.strip("/")
     return {
