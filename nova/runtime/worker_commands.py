@@ -27,6 +27,9 @@ NOTICE_SECONDS = 3 * INTERVAL_SECONDS
 NameArgument = Annotated[
     str, typer.Argument(help="The worker's name, as `nova worker list` has it.")
 ]
+AllowUnknownOption = Annotated[
+    bool, typer.Option(help="Also a worker that is not online, such as one that is yet to start.")
+]
 
 
 class WorkerEntry(BaseModel):
@@ -85,12 +88,14 @@ def drain(
             help="Most seconds to wait; as long as the time limits of its queues when not given.",
         ),
     ] = None,
+    allow_unknown: AllowUnknownOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Let a worker finish what runs and take nothing more, also after a restart of it."""
     settings = get_settings()
     with open_redis(settings) as client:
-        _check_known(client, name)
+        if not allow_unknown:
+            _check_known(client, name)
         is_new = client.sadd(Keys.DRAINED, name)
         if not is_new and not as_json:
             typer.echo(f"{name}: was to be drained before")
@@ -102,11 +107,16 @@ def drain(
 
 
 @worker.command(epilog="Example: nova worker resume trends@nova2")
-def resume(name: NameArgument, as_json: JsonOption = False) -> None:
+def resume(
+    name: NameArgument,
+    allow_unknown: AllowUnknownOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """Let a drained worker take tasks again; it does so within some seconds."""
     settings = get_settings()
     with open_redis(settings) as client:
-        _check_known(client, name)
+        if not allow_unknown:
+            _check_known(client, name)
         was_drained = client.srem(Keys.DRAINED, name)
         entry = _find(client, name)
     if as_json:

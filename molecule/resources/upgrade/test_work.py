@@ -6,6 +6,7 @@ Each is the one command of docs/operations.md, under load where workers are touc
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 Playbook = Callable[..., Any]
 UnderLoad = Callable[[], Any]
@@ -60,6 +62,25 @@ def test_a_reboot_of_a_host_brings_everything_up_again(
     assert host.check_output(begun) != before
     assert host.run(f"systemctl is-active {stopped}").stdout.strip() == "inactive"
     host.check_output(f"systemctl start {stopped}")
+    host.check_output("nova-host await --seconds 60")
+
+
+def test_a_host_on_which_all_was_stopped_is_drained_resumed_restarted_around_and_left_so(
+    base_release: str, playbook: Playbook, under_load: UnderLoad, fleet: Any
+) -> None:
+    """As for work on the host; its workers are not online, and that is no mistake."""
+    host = fleet.hosts("nova")["nova2"]
+    host.check_output("systemctl stop nova.target")
+    try:
+        with under_load():
+            for name, *limit in (["drain", "nova2"], ["resume", "nova2"], ["rolling-restart"]):
+                options = ("--limit", *limit) if limit else ()
+                done = playbook(name, *options)
+                assert done.code == 0, (name, done.words[-500:])
+        active = "systemctl list-units --plain --no-legend --state=active 'celery-*' 'nova-*'"
+        assert host.check_output(active) == ""
+    finally:
+        host.check_output("systemctl start nova.target")
     host.check_output("nova-host await --seconds 60")
 
 
@@ -189,6 +210,41 @@ def test_a_changed_queue_or_concurrency_starts_restarts_and_stops_workers(
         assert playbook("site", *options).code == 0
     wanted = {unit for unit in before if not unit.endswith("@mine.service")}
     assert pids(fleet).keys() == wanted
+
+
+def test_a_part_that_is_taken_from_a_host_is_stopped_there(
+    base_sources: Path, playbook: Playbook, under_load: UnderLoad, fleet: Any, tmp_path: Path
+) -> None:
+    """Flower moves to another host, and a host has no workers any more; then all is as before."""
+    static, reached = os.environ["ANSIBLE_INVENTORY"].split(",")
+    shutil.copytree(static, tmp_path / "inventory")
+    file = tmp_path / "inventory" / "hosts.yml"
+    inventory = yaml.safe_load(file.read_text(encoding="utf-8"))
+    parts = inventory["nova"]["children"]
+    [had_flower] = parts["flower"]["hosts"]
+    parts["flower"]["hosts"] = {"nova3": None}
+    del parts["workers"]["hosts"]["nova2"]
+    file.write_text(yaml.safe_dump(inventory), encoding="utf-8")
+    hosts = fleet.hosts("nova")
+
+    def enabled(name: str, units: str) -> str:
+        return str(hosts[name].run(f"ls /etc/systemd/system/nova.target.wants/{units}").stdout)
+
+    release = ("-e", f"release={base_sources}")
+    other = (*release, "-i", str(file.parent), "-i", reached)
+    with under_load():
+        assert playbook("site", *other).code == 0
+    assert hosts[had_flower].run("systemctl is-active flower").stdout.strip() == "inactive"
+    assert hosts["nova3"].check_output("systemctl is-active flower") == "active"
+    assert {name for name in pids(fleet) if name.startswith("nova2/")} == set()
+    assert (enabled(had_flower, "flower*"), enabled("nova2", "celery-worker*")) == ("", "")
+    again = playbook("site", *other)
+    assert (again.code, again.changed) == (0, {})
+    with under_load():
+        assert playbook("site", *release).code == 0
+    assert hosts[had_flower].check_output("systemctl is-active flower") == "active"
+    assert enabled("nova3", "flower*") == ""
+    assert {name for name in pids(fleet) if name.startswith("nova2/")} != set()
 
 
 def test_a_folder_that_somebody_removed_is_made_anew(

@@ -16,7 +16,7 @@ import redis
 import yaml
 
 from scripts.local.redis_server import LocalRedis
-from tests.integration.ansible.conftest import ANSIBLE, run_playbook
+from tests.integration.ansible.conftest import ANSIBLE, ROOT, run_playbook
 
 Play = Callable[..., str]
 
@@ -75,6 +75,18 @@ def test_a_newest_copy_that_is_damaged_fails(play: Play, tmp_path: Path) -> None
 def test_no_copy_at_all_fails(play: Play, tmp_path: Path) -> None:
     (tmp_path / "copies").mkdir()
     assert "has no copy of Redis; make one: backup.yml" in play("age")
+
+
+def test_the_folder_is_meant_as_seen_from_where_the_operator_stands(tmp_path: Path) -> None:
+    """Not from the playbook's folder, in which programs run on the controller."""
+    make_copy(tmp_path / "copies", "nova-20260101T000000Z")
+    hosts = {"a": {"ansible_connection": "local", "redis_admin_password": "0123456789abcdef"}}
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(yaml.safe_dump({"redis": {"hosts": hosts}}))
+    folder = os.path.relpath(tmp_path / "copies", ROOT)
+    options = (f"--inventory={inventory}", "--extra-vars=check_age=true", "-e", f"folder={folder}")
+    said = run_playbook(*options, ANSIBLE / "playbooks" / "backup.yml")
+    assert "failed=0" in said, said
 
 
 def test_old_copies_and_what_was_interrupted_are_pruned(play: Play, tmp_path: Path) -> None:
@@ -138,16 +150,22 @@ def group(tmp_path: Path) -> Iterator[dict[str, LocalRedis]]:
 
 
 @pytest.mark.parametrize(
-    ("lost", "chosen"), [(None, "replica"), ("replica", "primary"), ("primary", None)]
+    ("lost", "chosen"),
+    [(None, "replica"), ("host", "replica"), ("replica", "primary"), ("primary", None)],
 )
 def test_a_replica_that_is_in_sync_is_copied_else_the_primary(
     group: dict[str, LocalRedis], tmp_path: Path, lost: str | None, chosen: str | None
 ) -> None:
-    """A replica whose primary is away is not: it may be behind. Check mode makes no copy."""
-    if lost:
+    """A replica whose primary is away is not: it may be behind. Check mode makes no copy.
+
+    A host that is lost, on which nothing listens, is no reason to have no copy.
+    """
+    if lost in group:
         group[lost].stop()
     local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    hosts = {
+    gone = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+    hosts: dict[str, dict[str, Any]] = {"gone": gone} if lost == "host" else {}
+    hosts |= {
         name: {"backup_redis_port": server.port, "backup_redis_password": server.password}
         for name, server in group.items()
     }
@@ -159,7 +177,9 @@ def test_a_replica_that_is_in_sync_is_copied_else_the_primary(
         "backup_redis_user": "default",
         "backup_hosts": list(hosts),
     }
-    play = {"hosts": "all", "gather_facts": False, "vars": given, "roles": ["backup"]}
+    [play] = yaml.safe_load((ANSIBLE / "playbooks" / "backup.yml").read_text())
+    del play["tasks"]
+    play |= {"hosts": "all", "become": False, "vars": given, "roles": ["backup"]}
     playbook = tmp_path / "play.yml"
     playbook.write_text(yaml.safe_dump([play]))
     internal = {"__backup_python": sys.executable, "__backup_owner": getpass.getuser()}

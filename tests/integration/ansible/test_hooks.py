@@ -3,8 +3,12 @@
 Each test runs a part of the role `rollout` with Ansible itself; nothing here needs a lab host.
 """
 
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
+
+from tests.integration.ansible.conftest import ROOT
 
 Run = Callable[..., str]
 
@@ -47,6 +51,13 @@ def test_a_hook_that_refuses_ends_the_roll_before_anything_is_changed(
     assert f"nothing was changed: {hooks}/before ended with 3: it is Friday" in said
 
 
+def test_the_folder_is_meant_as_seen_from_where_the_operator_stands(run: Run, hooks: Path) -> None:
+    write(hooks / "before", "echo 'it is Friday' >&2; exit 3")
+    said = run("begin", rollout_hooks=os.path.relpath(hooks, ROOT))
+    assert "nothing was changed" in said
+    assert "it is Friday" in said
+
+
 def test_a_hook_that_cannot_be_run_is_no_hook_that_agrees(run: Run, hooks: Path) -> None:
     (hooks / "before").write_text("#!/bin/sh\n")
     said = run("begin")
@@ -64,6 +75,19 @@ def test_the_last_hook_learns_the_outcome_and_can_change_nothing(
     assert "NOVA_ROLL_DETAIL=no space" in environment
     assert "after ended with 1: no pager" in said
     assert "deploy 2.0-new failed on nova1, nova2" in said
+
+
+def test_a_roll_that_went_well_stays_so_for_every_host_whatever_the_last_hook_says(
+    run: Run, hooks: Path, programs: Path
+) -> None:
+    """Plays that come after it, of rotate-passwords.yml for example, find all hosts."""
+    write(hooks / "after", "echo 'no pager' >&2; exit 1")
+    for program in ("nova", "nova-host"):
+        write(programs / program, "exit 0")
+    said = run("end")
+    assert said.startswith("exit 0"), said[-1500:]
+    assert "after ended with 1: no pager" in said
+    assert re.search(r"nova2 : ok=\d+ changed=\d+ unreachable=0 failed=0", said)
 
 
 def test_no_hook_runs_in_a_check(run: Run, hooks: Path, tmp_path: Path) -> None:

@@ -45,6 +45,8 @@ def check(folder: Path, *options: str, firewall: bool = True) -> str:
         ("n2", True, "n2 is new, and f1, f2, r1, which", "n2,redis,frontend"),
         ("n2", False, "n2 is new, and f1, f2, which", "n2,frontend"),
         ("f2", True, "f2 is new, and n2, r1, which", "f2,api"),
+        # With a comma anywhere, Ansible splits at commas alone.
+        ("n3:n4", True, "n3 is new, and r1, which", "n3:n4:redis"),
     ],
 )
 def test_a_new_host_that_would_not_be_let_in_is_refused_with_the_limit_that_works(

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from nova.cli import app
 from tests.integration.ansible.conftest import ANSIBLE, NEW_HOST, run_playbook
 
 Run = Callable[..., str]
@@ -63,6 +65,26 @@ def test_hosts_are_rolled_in_the_order_of_the_inventory(tmp_path: Path) -> None:
     said = run_playbook(f"--inventory={tmp_path / 'hosts.yml'}", playbook)
     # Lock, stage, roll, go back, those that were not reached, end.
     assert re.findall(r"now (\w+)\.", said) == [*hosts * 3, *reversed(hosts), *hosts * 2]
+
+
+def test_the_primary_comes_after_its_replicas_wherever_it_stands(tmp_path: Path) -> None:
+    """The first of redis_hosts leads a new group, and is the first to come to each task."""
+    roles = {"redis1": "master", "redis2": "slave", "redis3": "slave"}
+    hosts: dict[str, dict[str, Any]] = {
+        name: {"ansible_connection": "local", "redis_found": {"server": {"role": role}}}
+        for name, role in roles.items()
+    }
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
+    roll = ANSIBLE / "roles" / "redis" / "tasks" / "roll.yml"
+    (tmp_path / "roll.yml").write_text(roll.read_text())
+    name = {"ansible.builtin.debug": {"msg": "now {{ inventory_hostname }}."}}
+    (tmp_path / "roll_one.yml").write_text(yaml.safe_dump([name]))
+    tasks = [{"ansible.builtin.include_tasks": "roll.yml"}]
+    playbook = tmp_path / "play.yml"
+    playbook.write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    said = run_playbook(f"--inventory={tmp_path / 'hosts.yml'}", playbook)
+    found = re.findall(r"now (\w+)\.", said)
+    assert (sorted(found), found[-1]) == (sorted(roles), "redis1")
 
 
 def test_another_host_is_asked_when_the_first_is_not_reached(
@@ -195,6 +217,144 @@ def test_what_could_not_be_noted_is_said_and_fails(
     assert "1.0-old: fleet unlock 7" in asked()
 
 
+def test_a_release_that_could_not_be_voided_is_voided_by_hand(
+    run: Run, asked: Callable[..., list[str]]
+) -> None:
+    """The command that is printed can be typed: nova wants a reason."""
+    asked("case $2 in void) echo 'Redis is full' >&2; exit 1;; esac")
+    failure = {"rollout_failed_in": "roll", "rollout_failure": "deaf", "rollout_token": 7}
+    facts = {
+        "rollout_stewards": STEWARDS,
+        "rollout_from": "1.0-old",
+        "rollout_release_failed": True,
+    }
+    said = run("end", **failure, **facts)
+    assert "sudo nova release void --reason REASON 2.0-new" in said
+    command = ["release", "void", "--reason", "REASON", "2.0-new", "--help"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+
+
+def test_a_host_on_which_all_was_stopped_on_purpose_passes_the_gate(
+    run: Run, programs: Path
+) -> None:
+    """Without names `nova-host await` would wait for all units that are enabled."""
+    program = programs / "nova-host"
+    program.write_text("#!/bin/sh\necho 'not up within 120 s' >&2\nexit 1\n")
+    program.chmod(0o755)
+    assert "exit 0" in run("gate", rollout_units=[], rollout_workers=[])
+    said = run("gate", rollout_units=["celery-beat.service"], rollout_workers=[])
+    assert "not up within 120 s" in said
+
+
+@pytest.mark.parametrize(
+    ("unit", "is_due"),
+    [
+        ("flower.service", True),
+        ("celery-worker@trends.service", True),
+        ("celery-worker@somebodys-own.service", False),
+        ("celery-beat.service", False),
+    ],
+)
+def test_what_is_enabled_and_not_wanted_is_due_unless_it_is_somebodys_own(
+    run: Run, unit: str, is_due: bool
+) -> None:
+    """The scheduler is wanted; one of the workers has no file of Nova's."""
+    running = {"enabled": True, "state": "active", "stale": False}
+    survey = RUNNING | {
+        "drained": [],
+        "missing_folders": [],
+        "files": {"/etc/nova/workers/trends.env": {}},
+        "units": dict.fromkeys(("celery-beat.service", unit), running),
+    }
+    said = run(
+        "compare",
+        options=("-v",),
+        base_survey=survey,
+        base_changed_files=[],
+        rollout_units=["celery-beat.service"],
+        rollout_release="1.0-old",
+    )
+    assert f"rollout_is_due: {str(is_due).lower()}" in said, said[-1500:]
+
+
+def test_a_host_that_is_lost_before_it_was_saved_is_not_switched(run: Run) -> None:
+    """It could not go back: what stands there as saved is of an earlier roll."""
+    said = run("host", hosts={"nova1": CUT_OFF}, base_survey=RUNNING | {"files": {}})
+    assert "exit 2" in said
+    assert "Check that it was saved" in said
+    assert "Switch the release" not in said
+
+
+@pytest.mark.parametrize("lost", ["nova2", "nova0"])
+def test_tasks_are_compared_though_the_first_steward_is_lost(
+    run: Run, asked: Callable[..., list[str]], lost: str
+) -> None:
+    """If it is the first host of the play too, that is said, and no host drops out unheard."""
+    changes = """cat > /dev/null; echo '{"changes": []}'"""
+    asked(f"case $2 in manifest) echo '{{}}';; compare) {changes};; esac")
+    stewards = [{"name": lost, "runs": "1.0-old", "release": "1.0-old"}, STEWARDS[0]]
+    hosts: dict[str, Any] = {"nova1": {}, lost: CUT_OFF}
+    said = run("skew", hosts=hosts, rollout_stewards=stewards, rollout_from="1.0-old")
+    if lost == "nova2":
+        assert "exit 0" in said, said[-1500:]
+        assert asked() == ["1.0-old: release manifest", "2.0-new: release compare --json -"]
+    else:
+        assert "exit 2" in said
+        assert "2.0-new cannot even list its tasks: " in said
+        assert "port 1: Connection refused" in said
+
+
+def test_a_fleet_is_found_behind_hosts_that_are_new_too(
+    run: Run, asked: Callable[..., list[str]], programs: Path, tmp_path: Path
+) -> None:
+    """`site.yml --limit nova6`, and the first four that are asked have no release."""
+    asked(LOCKS)
+    program = programs / "readlink"
+    program.write_text(
+        f"#!/bin/sh\necho >> {tmp_path}/reads\n"
+        f"[ $(wc -l < {tmp_path}/reads) -gt 4 ] && echo releases/1.0-old\n"
+    )
+    program.chmod(0o755)
+    hosts: dict[str, Any] = {f"nova{number}": {} for number in range(1, 7)}
+    fleet = {"options": ("--limit=nova6",), "rollout_fleet": list(hosts), "hosts": hosts}
+    said = run("begin", rollout_action="site", **fleet)
+    assert "the fleet runs 1.0-old, and nova6 would get 2.0-new" in said
+
+
+def test_a_fleet_of_which_a_host_is_lost_is_not_taken_for_new(
+    run: Run, asked: Callable[..., list[str]], programs: Path
+) -> None:
+    """The lost one may know of a lock. What was said with force is up to who says it."""
+    asked(LOCKS)
+    (programs / "readlink").write_text("#!/bin/sh\nexit 1\n")
+    (programs / "readlink").chmod(0o755)
+    hosts: dict[str, Any] = {"nova1": CUT_OFF, "nova2": {}, "nova3": {}}
+    fleet = {"options": ("--limit=nova3",), "rollout_fleet": list(hosts), "hosts": hosts}
+    said = run("begin", rollout_action="site", **fleet)
+    assert "exit 2" in said
+    assert "nothing was changed: nova1 was not reached" in said
+    assert "exit 0" in run("begin", rollout_action="site", rollout_force=True, **fleet)
+
+
+def test_a_file_that_was_missed_is_a_failure_of_the_host(tmp_path: Path) -> None:
+    """Not in a roll either, where a host that is not reached goes on with the next task."""
+    hosts = {"nova1": CUT_OFF}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
+    wanted = [{"path": str(tmp_path / "file"), "content": "new"}]
+    survey = {"base_survey": {"files": {}}, "base_changed_files": []}
+    write = {"ansible.builtin.include_role": {"name": "base", "tasks_from": "files"}}
+    play = {
+        "hosts": "all",
+        "gather_facts": False,
+        "ignore_unreachable": True,
+        "tasks": [{"ansible.builtin.set_fact": survey}, write | {"vars": {"base_files": wanted}}],
+    }
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    said = run_playbook(f"--inventory={tmp_path / 'hosts.yml'}", tmp_path / "play.yml")
+    assert "nova1 was not reached, and some of its files are those of before" in said
+    assert "failed=1" in said
+
+
 def test_nobody_is_told_to_call_a_release_good_that_failed(
     run: Run, asked: Callable[..., list[str]]
 ) -> None:
@@ -236,7 +396,8 @@ def test_hosts_that_were_lost_are_not_noted_as_done(
     (programs / "nova-host").write_text("#!/bin/sh\n")
     (programs / "nova-host").chmod(0o755)
     hosts: dict[str, Any] = {"nova1": {}, "nova2": CUT_OFF}
-    action = {"rollout_action": "resume", "rollout_result": "ok"}
+    action: dict[str, Any] = {"rollout_action": "resume", "rollout_result": "ok"}
+    action["rollout_units"] = ["celery-beat.service"]
     run("gate", "note", hosts=hosts, goes_on=False, base_survey=RUNNING, **action)
     [note] = asked()
     assert "--action=resume --result=ok --detail=nova1" in note

@@ -338,6 +338,21 @@ def test_an_unknown_worker_is_one_line_with_the_names_that_exist(fleet: Fleet) -
     assert fleet.client.smembers(Keys.DRAINED) == set()
 
 
+def test_a_worker_that_is_yet_to_start_is_drained_if_that_is_meant(fleet: Fleet) -> None:
+    """As all are on a host where everything is stopped; a second time changes nothing."""
+    name = "worker@test"
+    for said in (f"{name}: drained, not online\n", f"{name}: was to be drained before\n"):
+        drained = nova(fleet, "worker", "drain", "--allow-unknown", name)
+        assert drained.returncode == 0, drained.stderr
+        assert drained.stdout.startswith(said)
+    worker = fleet.start("worker")
+    assert worker.node == name
+    wait_until(lambda: states(fleet) == {name: "drained"}, fleet.explain)
+    for said in ("resumed", "was not drained"):
+        resumed = nova(fleet, "worker", "resume", "--allow-unknown", name)
+        assert (resumed.returncode, resumed.stdout) == (0, f"{name}: {said}\n")
+
+
 def test_a_worker_that_is_gone_is_forgotten(fleet: Fleet) -> None:
     """Its mark, its counts and its own queue, with the binding; one that is online stays known."""
     worker = fleet.start("worker")

@@ -305,6 +305,14 @@ def test_what_was_stopped_on_purpose_stays_so(host: Host) -> None:
     assert list(host.program.refresh(False, everything=True)) == []
 
 
+def test_a_host_on_which_nothing_ran_before_is_back_when_nothing_runs(host: Host) -> None:
+    """Not when all that is enabled does what it should: that was stopped on purpose."""
+    host.runs(BEAT, stale=True)
+    host.program.await_units([], seconds=0)
+    with pytest.raises(host.program.HostError, match=BEAT):
+        host.program.await_units(None, seconds=0)
+
+
 def test_drained_workers_come_back_also_after_an_interruption(host: Host) -> None:
     """What drain stopped is remembered until it is started."""
     host.runs(WORKER)

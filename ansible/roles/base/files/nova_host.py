@@ -301,7 +301,7 @@ def refresh(check: bool, everything: bool = False) -> Iterator[str]:
         yield f"restarted {name}"
 
 
-def await_units(names: list[str], seconds: float) -> None:
+def await_units(names: list[str] | None, seconds: float) -> None:
     """Wait until these units, or all that are enabled, run what is installed.
 
     Raises:
@@ -314,10 +314,11 @@ def await_units(names: list[str], seconds: float) -> None:
         time.sleep(1)
 
 
-def not_up(names: list[str]) -> list[str]:
+def not_up(names: list[str] | None) -> list[str]:
     """Return what keeps the host from being up, a line for each unit that does."""
     found = units()
-    wanted = names or [name for name, unit in found.items() if unit["enabled"]]
+    enabled = [name for name, unit in found.items() if unit["enabled"]]
+    wanted = enabled if names is None else names
     lines = []
     for name in wanted:
         if name not in found or found[name]["state"] != "active":
@@ -743,9 +744,8 @@ def run(options: argparse.Namespace) -> None:
         case "record":
             record(options.unit)
         case "await":
-            await_units(
-                saved_state()["running"] if options.saved else options.unit, options.seconds
-            )
+            names = saved_state()["running"] if options.saved else options.unit or None
+            await_units(names, options.seconds)
         case "logs":
             found = logs(options.unit, options.lines)
             every = [line for lines in found.values() for line in lines]
