@@ -52,6 +52,7 @@ NOVA = Side(
         "release : Build or find the release",
         "release : Push the release",
         "release : Install the release",
+        "release : Check that the host was reached",
     ),
     build="release : Build or find the release",
     build_folder="release_output",

@@ -28,7 +28,12 @@ NameArgument = Annotated[
     str, typer.Argument(help="The worker's name, as `nova worker list` has it.")
 ]
 AllowUnknownOption = Annotated[
-    bool, typer.Option(help="Also a worker that is not online, such as one that is yet to start.")
+    bool,
+    typer.Option(
+        help="Also a worker that is not online, such as one that is yet to start.",
+        # For playbooks, which also ask releases that do not know the option.
+        envvar="NOVA_WORKER_ALLOW_UNKNOWN",
+    ),
 ]
 
 

@@ -339,6 +339,18 @@ def test_a_renewed_certificate_is_served_and_no_request_fails(
     assert play("site").changed == {}
 
 
+def test_a_reload_that_an_interrupted_run_owes_is_made_up_for(host: Host) -> None:
+    """Every file is as it should be, and haproxy runs with another."""
+    wanted = f"{CONFIGURATION}.wanted"
+    host.check_output(f"cp -p {CONFIGURATION} {wanted}")
+    host.check_output(f"echo '# of before' >> {CONFIGURATION} && systemctl reload haproxy")
+    host.check_output(f"mv {wanted} {CONFIGURATION}")
+    assert host.check_output("nova-frontend due") == "reloaded"
+    assert play("site").changed == {host.backend.host: 1}
+    assert host.check_output("nova-frontend due") == ""
+    assert play("site").changed == {}
+
+
 def test_metrics_are_on_loopback_alone(host: Host, url: str) -> None:
     script = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8404/metrics').read())"
     assert "haproxy_server_status" in host.check_output("python3 -c %s", script)

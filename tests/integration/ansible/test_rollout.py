@@ -247,7 +247,7 @@ def test_a_host_on_which_all_was_stopped_on_purpose_passes_the_gate(
 
 
 @pytest.mark.parametrize(
-    ("unit", "is_due"),
+    ("unit", "is_stopped"),
     [
         ("flower.service", True),
         ("celery-worker@trends.service", True),
@@ -255,26 +255,20 @@ def test_a_host_on_which_all_was_stopped_on_purpose_passes_the_gate(
         ("celery-beat.service", False),
     ],
 )
-def test_what_is_enabled_and_not_wanted_is_due_unless_it_is_somebodys_own(
-    run: Run, unit: str, is_due: bool
+def test_what_is_enabled_and_not_wanted_is_stopped_unless_it_is_somebodys_own(
+    run: Run, programs: Path, unit: str, is_stopped: bool
 ) -> None:
     """The scheduler is wanted; one of the workers has no file of Nova's."""
+    for name in ("nova-host", "systemctl"):
+        (programs / name).write_text("#!/bin/sh\n")
+        (programs / name).chmod(0o755)
     running = {"enabled": True, "state": "active", "stale": False}
     survey = RUNNING | {
-        "drained": [],
-        "missing_folders": [],
         "files": {"/etc/nova/workers/trends.env": {}},
         "units": dict.fromkeys(("celery-beat.service", unit), running),
     }
-    said = run(
-        "compare",
-        options=("-v",),
-        base_survey=survey,
-        base_changed_files=[],
-        rollout_units=["celery-beat.service"],
-        rollout_release="1.0-old",
-    )
-    assert f"rollout_is_due: {str(is_due).lower()}" in said, said[-1500:]
+    said = run("host", base_survey=survey, rollout_units=["celery-beat.service"])
+    assert (f"(item={unit})" in said) == is_stopped, said[-1500:]
 
 
 def test_a_host_that_is_lost_before_it_was_saved_is_not_switched(run: Run) -> None:

@@ -25,6 +25,8 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     )
     monkeypatch.setenv("NOVA_FRONTEND_CONFIG", str(configuration))
     monkeypatch.setenv("NOVA_FRONTEND_STATES", str(tmp_path / "servers"))
+    monkeypatch.setenv("NOVA_FRONTEND_RECORD", str(tmp_path / "record"))
+    monkeypatch.setenv("NOVA_FRONTEND_UNIT", str(tmp_path / "unit"))
     monkeypatch.setenv("NOVA_FRONTEND_SOCKET", str(tmp_path / "no.sock"))
     spec = importlib.util.spec_from_file_location("nova_frontend", PROGRAM)
     assert spec
@@ -52,6 +54,33 @@ def test_a_kept_port_and_clear_text_do_not_overrule_the_configuration(
 def test_without_kept_states_there_is_nothing_to_fit(program: ModuleType, tmp_path: Path) -> None:
     program.fit()
     assert not (tmp_path / "servers").exists()
+
+
+def test_what_is_due_follows_from_what_haproxy_was_started_and_reloaded_with(
+    program: ModuleType, tmp_path: Path
+) -> None:
+    """Not from what a run has changed: one that was interrupted is made up for."""
+    configuration, unit, certificate = (
+        tmp_path / name for name in ("haproxy.cfg", "unit", "frontend.pem")
+    )
+    configuration.write_text(f"bind :443 ssl crt {certificate} alpn h2\n")
+    unit.write_text("[Service]\n")
+    certificate.write_text("one")
+    program.record(is_start=False)
+    assert program.due() == "restarted"  # nobody knows what it was started with
+    program.record(is_start=True)
+    assert program.due() == ""
+    (tmp_path / "other.pem").write_text("not named")
+    assert program.due() == ""
+    for path in (configuration, certificate):
+        path.write_text(f"{path.read_text()}# changed\n")
+        assert program.due() == "reloaded"
+        program.record(is_start=False)
+        assert program.due() == ""
+    unit.write_text("[Service]\nUMask=0077\n")
+    assert program.due() == "restarted"
+    program.record(is_start=False)
+    assert program.due() == "restarted"
 
 
 def test_a_haproxy_that_is_away_is_named_with_where_to_look(program: ModuleType) -> None:

@@ -6,6 +6,9 @@
     nova-frontend resume SERVER [--seconds N]  requests for it again; wait until it is healthy
     nova-frontend save                         keep the servers' states for the next process
     nova-frontend fit                          make the kept states fit the configuration
+    nova-frontend record [--reload]            note what haproxy is started, or reads again, with
+    nova-frontend due                          print `restarted` or `reloaded`, as haproxy must be
+                                               to run with what is installed, or nothing
     nova-frontend check-certificate FILE       refuse a file whose certificate and key are no pair
 
 `drain` and `resume` print a line if they changed something; with --if-known a server that the
@@ -15,6 +18,8 @@ frontend does not have (yet) is none of their business. Only the standard librar
 import argparse
 import contextlib
 import fcntl
+import hashlib
+import json
 import os
 import re
 import socket
@@ -28,6 +33,9 @@ from pathlib import Path
 SOCKET = Path(os.environ.get("NOVA_FRONTEND_SOCKET", "/run/haproxy/admin.sock"))  # others in tests
 STATES = Path(os.environ.get("NOVA_FRONTEND_STATES", "/var/lib/nova-frontend/servers"))
 CONFIGURATION = Path(os.environ.get("NOVA_FRONTEND_CONFIG", "/etc/haproxy/nova/haproxy.cfg"))
+#: What haproxy was started and reloaded with last; systemd removes it with the process.
+RECORD = Path(os.environ.get("NOVA_FRONTEND_RECORD", "/run/haproxy/nova.json"))
+UNIT = Path(os.environ.get("NOVA_FRONTEND_UNIT", "/etc/systemd/system/haproxy.service.d/nova.conf"))
 BACKEND = "api"
 TIMEOUT_SECONDS = 10
 POLL_SECONDS = 0.2
@@ -211,6 +219,39 @@ def write(text: str) -> None:
         raise
 
 
+def installed() -> dict[str, str]:
+    """Return digests of the unit's drop-in, and of the configuration with the files it names."""
+    text = CONFIGURATION.read_text(encoding="utf-8")
+    named = [word for word in text.split() if word.startswith(f"{CONFIGURATION.parent}/")]
+    digest = hashlib.sha256(text.encode())
+    for path in sorted({*named}):
+        digest.update(Path(path).read_bytes())
+    return {
+        "unit": hashlib.sha256(UNIT.read_bytes()).hexdigest(),
+        "configuration": digest.hexdigest(),
+    }
+
+
+def record(is_start: bool) -> None:
+    """Note what haproxy runs with from now on; a reload leaves the unit as it was started."""
+    now = installed()
+    if not is_start:
+        if not RECORD.exists():  # it was started with another unit
+            return
+        now["unit"] = json.loads(RECORD.read_text(encoding="utf-8"))["unit"]
+    RECORD.write_text(json.dumps(now), encoding="utf-8")
+
+
+def due() -> str:
+    """Return what must be done to haproxy, by systemd_service's names of states."""
+    if not RECORD.exists():  # it was started by Debian's unit alone
+        return "restarted"
+    runs, now = json.loads(RECORD.read_text(encoding="utf-8")), installed()
+    if runs["unit"] != now["unit"]:
+        return "restarted"
+    return "reloaded" if runs != now else ""
+
+
 def check_certificate(path: str) -> None:
     """Load a file of certificate and key.
 
@@ -236,6 +277,8 @@ def main() -> int:
     commands.choices["drain"].add_argument("--unless-last", action="store_true")
     commands.add_parser("save")
     commands.add_parser("fit")
+    commands.add_parser("record").add_argument("--reload", action="store_true")
+    commands.add_parser("due")
     commands.add_parser("check-certificate").add_argument("file")
     options = parser.parse_args()
     try:
@@ -249,9 +292,13 @@ def main() -> int:
             save()
         elif options.command == "fit":
             fit()
+        elif options.command == "record":
+            record(is_start=not options.reload)
+        elif options.command == "due":
+            print(due())
         else:
             check_certificate(options.file)
-    except FrontendError as error:
+    except (FrontendError, OSError) as error:
         print(f"nova-frontend: {error}", file=sys.stderr)
         return 1
     return 0
