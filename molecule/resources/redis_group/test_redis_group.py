@@ -313,7 +313,11 @@ def test_a_copy_is_restored_to_the_whole_group(
     fleet.redis_primary().check_output(AS_ROOT + f"del {key}")
     primary = fleet.redis_primary().backend.host
     everywhere("stop")
+    replica = next(name for name in fleet.hosts("redis") if name != primary)
     try:
+        options = ("-e", f"folder={tmp_path}", "-e", "backup=latest")
+        refused = play_in_vain("restore", *options, "-e", f"host={replica}")
+        assert f"{replica} is a replica and would take the data of before" in refused.words
         wait_until(lambda: restores(tmp_path), "the fleet has been silent", seconds=120)
         wait_until(fleet.redis_is_whole, "the group is whole", seconds=120)
         found = [

@@ -117,6 +117,22 @@ def test_a_server_with_data_of_its_own_is_not_made_a_replica(
         looking.follow(looking.server)
 
 
+@pytest.mark.parametrize("database", [0, 3])
+def test_a_server_that_ran_before_is_not_emptied_by_a_group_that_it_joins(
+    program: ModuleType, server: LocalRedis, database: int
+) -> None:
+    """Debian's own, which somebody has used; nothing of it is changed."""
+    with redis.Redis.from_url(server.url, db=database) as client:
+        client.set("mine", "1")
+        client.config_set("appendonly", "no")
+        joining = host(program, server)
+        joining.primary = "192.0.2.1"
+        with pytest.raises(program.ProblemError, match="has data of its own"):
+            joining.adopt()
+        assert client.config_get("appendonly") == {"appendonly": "no"}
+        assert client.get("mine") == b"1"
+
+
 def test_a_replica_that_is_to_be_alone_is_refused(
     program: ModuleType, server: LocalRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

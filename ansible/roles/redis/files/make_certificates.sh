@@ -4,8 +4,10 @@
 #   make_certificates.sh FOLDER ensure HOST=ADDRESS ...  CA and certificates that are missing, end
 #                                                        within 30 days, or name another address
 #   make_certificates.sh FOLDER renew HOST=ADDRESS ...   a new certificate and key for each host
+#   make_certificates.sh FOLDER renew-by-new-ca HOST=ADDRESS ...  the same between the two below
 #   make_certificates.sh FOLDER new-ca                   a new CA; the old one is trusted beside it
-#   make_certificates.sh FOLDER drop-old-ca              trust the new CA alone
+#   make_certificates.sh FOLDER drop-old-ca HOST=ADDRESS ...  trust the new CA alone, when these hosts
+#                                                        have certificates of it
 #   make_certificates.sh FOLDER check-ACTION ...         nothing; prints what ACTION would make
 # ca.crt is what everybody trusts: one CA, two while they change. Keys never leave FOLDER but for
 # the one that a host needs.
@@ -83,10 +85,9 @@ case $action in
             echo "would trust the old CA no more"
             exit 0
         fi
-        for certificate in *.crt; do
-            case $certificate in ca.crt | issuer.crt) continue ;; esac
-            openssl verify -CAfile issuer.crt "$certificate" > /dev/null 2>&1 || {
-                echo "$certificate is still of the old CA; renew it first" >&2
+        for pair in "$@"; do
+            openssl verify -CAfile issuer.crt "${pair%%=*}.crt" > /dev/null 2>&1 || {
+                echo "${pair%%=*}.crt is still of the old CA; renew it first" >&2
                 exit 1
             }
         done
@@ -103,11 +104,17 @@ if [ ! -f issuer.key ]; then
         exit 0
     fi
     make_ca
-    cp issuer.crt ca.crt
 fi
+[ -n "$checking" ] || [ -f ca.crt ] || cp issuer.crt ca.crt
 for pair in "$@"; do
     host=${pair%%=*} address=${pair#*=}
-    if [ "$action" != renew ] && is_good "$host" "$address"; then continue; fi
+    if [ "$action" = ensure ] && is_good "$host" "$address"; then continue; fi
+    # Not everybody may trust the new CA yet.
+    if [ "$action" != renew-by-new-ca ] && [ -f ca.crt ] && [ "$(grep -c BEGIN ca.crt)" -gt 1 ]; then
+        echo "$host needs a certificate, and the CA is being changed: finish that first, with" \
+            "rotate-certificates.yml -e new_ca=true" >&2
+        exit 1
+    fi
     if [ -n "$checking" ]; then
         echo "would make the certificate of $host"
     else

@@ -157,6 +157,12 @@ def up(tables: list[dict[str, Any]]) -> set[str]:
     return {t["ip"] for t in tables if not re.search("_down|disconnected", t["flags"])}
 
 
+def keys(server: Connection) -> int:
+    """Return how many keys a server has, in all its databases."""
+    counts = server.info("keyspace").values()
+    return sum(int(count.partition("keys=")[2].partition(",")[0]) for count in counts)
+
+
 def primary_by(reports: list[dict[str, Any]], first: str) -> str:
     """Return the address of the primary, from what all hosts report; `first` in a new group.
 
@@ -325,7 +331,7 @@ class Host:
                 "address": self.me["address"],
                 "role": role[0],
                 "follows": role[1] if role[0] == "slave" else "",
-                "keys": self.server("DBSIZE"),
+                "keys": keys(self.server),
             }
             found["other_passwords"] = self.other_passwords(self.server)
             if len(self.peers) == 1 and role[0] == "slave":
@@ -559,6 +565,7 @@ class Host:
                 )
             return
         server = self.server
+        self.refuse_to_empty(server)
         try:
             server("CONFIG", "SET", "appendonly", "yes")
         except RefusedError as error:
@@ -715,15 +722,24 @@ class Host:
                 return
         elif role[0] == "slave":
             return
-        if role[0] == "master" and server("DBSIZE"):
-            raise ProblemError(
-                f"Redis on {self.me['name']} has data of its own and is not part of the group of "
-                f"{self.primary}; empty it (FLUSHALL) if that is not needed, and run again"
-            )
+        if role[0] == "master":
+            self.refuse_to_empty(server)
         self.changes.append(f"replica of {self.primary}")
         if not self.check:
             server("REPLICAOF", self.primary, self.me["port"])
             server("CONFIG", "REWRITE")
+
+    def refuse_to_empty(self, server: Connection) -> None:
+        """Refuse to make a replica, which takes the primary's data, of a server that has some.
+
+        Raises:
+            ProblemError: it has keys, and is not to be the primary.
+        """
+        if self.me["address"] != self.primary and keys(server):
+            raise ProblemError(
+                f"Redis on {self.me['name']} has data of its own and is not part of the group of "
+                f"{self.primary}; empty it (FLUSHALL) if that is not needed, and run again"
+            )
 
     def known_to_sentinel(self) -> bool:
         """Return whether the sentinels count this host's Redis among the replicas."""
