@@ -23,9 +23,9 @@ Play = Callable[..., str]
 
 @pytest.fixture
 def play(tmp_path: Path) -> Play:
-    """Run a part of the role, and return what Ansible printed."""
+    """Run a part of the role, and return what Ansible printed; `internal` are its own variables."""
 
-    def run(part: str, **variables: Any) -> str:
+    def run(part: str, internal: dict[str, str] | None = None, **variables: Any) -> str:
         local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
         inventory = tmp_path / "hosts.yml"
         inventory.write_text(yaml.safe_dump({"all": {"hosts": {"a": {}}, "vars": local}}))
@@ -40,7 +40,8 @@ def play(tmp_path: Path) -> Play:
         playbook = tmp_path / "play.yml"
         playbook.write_text(yaml.safe_dump([play]))
         path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
-        return run_playbook(f"--inventory={inventory}", str(playbook), PATH=path)
+        extra = ("-e", json.dumps(internal or {}))
+        return run_playbook(f"--inventory={inventory}", *extra, str(playbook), PATH=path)
 
     return run
 
@@ -188,6 +189,27 @@ def test_a_replica_that_is_in_sync_is_copied_else_the_primary(
     changed = re.findall(r"(\w+) : ok=\d+ changed=1 ", output)
     assert changed == ([chosen] if chosen else [])
     assert ("no Redis can be copied" in output) == (chosen is None)
+
+
+def test_copies_are_pruned_also_when_there_is_no_new_one(play: Play, tmp_path: Path) -> None:
+    """A full disk would stay so: here the controller's folder is a file. The host is this one."""
+    (tmp_path / "copies").touch()
+    there = tmp_path / "there"
+    for day in (1, 2, 3):
+        make_copy(there, f"nova-2026010{day}T000000Z")
+    with LocalRedis.create(tmp_path / "redis") as server:
+        said = play(
+            "main",
+            {"__backup_python": sys.executable, "__backup_owner": getpass.getuser()},
+            backup_redis_user="default",
+            backup_redis_port=server.port,
+            backup_redis_password=server.password,
+            backup_host_keep=2,
+        )
+    assert "no copy was made; mend what is said above" in said, said[-2500:]
+    left = sorted(path.name for path in there.iterdir())
+    assert len(left) == 2, (left, said)
+    assert left[0] == "nova-20260103T000000Z"
 
 
 def test_restore_wants_a_copy_to_be_named_before_it_talks_to_any_host() -> None:

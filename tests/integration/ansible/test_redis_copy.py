@@ -118,6 +118,13 @@ def test_the_manifest_says_what_the_copy_holds(run: Run, live: redis.Redis, tmp_
     assert [path.name for path in copy.parent.iterdir()] == ["nova-1"]
 
 
+def test_a_copy_that_fails_leaves_nothing(run: Run, live: redis.Redis, tmp_path: Path) -> None:
+    """Each would take the room of the next. Here the name is taken."""
+    (tmp_path / "copies" / "nova-1" / "something").mkdir(parents=True)
+    assert "nova-1" in run("make")["error"]
+    assert [path.name for path in (tmp_path / "copies").iterdir()] == ["nova-1"]
+
+
 def test_a_copy_begins_after_it_was_asked_for(run: Run, live: redis.Redis) -> None:
     """A snapshot that ran already does not hold what came since."""
     live.config_set("rdb-key-save-delay", 400_000)  # microseconds: five keys take 2 s

@@ -72,6 +72,27 @@ def test_users_are_set_once(program: ModuleType, server: LocalRedis) -> None:
     assert may_log_in(server, "n" * 16)
 
 
+def test_users_that_could_not_be_saved_are_saved_by_the_next_run(
+    program: ModuleType, server: LocalRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis knows them, and would not after its next start."""
+    looking = host(program, server)
+    kind = type(looking.server)
+    call = kind.__call__
+
+    def no_space(connection: Any, *words: Any) -> Any:
+        if words == ("ACL", "SAVE"):
+            raise program.RefusedError("ERR There was an error trying to save the ACLs")
+        return call(connection, *words)
+
+    with monkeypatch.context() as full:
+        full.setattr(kind, "__call__", no_space)
+        with pytest.raises(program.RefusedError):
+            set_users(looking)
+    assert set_users(host(program, server)) == ["users saved"]
+    assert set_users(host(program, server)) == []
+
+
 def test_a_check_changes_no_user(program: ModuleType, server: LocalRedis) -> None:
     assert set_users(host(program, server, check=True)) != []
     assert not may_log_in(server, "n" * 16)
@@ -100,6 +121,10 @@ def test_only_options_that_differ_are_set(program: ModuleType, server: LocalRedi
     looking = host(program, server, options=options)
     with pytest.raises(program.ProblemError, match="takes no change of maxmemory, appendfsync"):
         looking.set_options(looking.server)  # without a file there is nothing to rewrite
+    again = host(program, server, options=options)
+    with pytest.raises(program.ProblemError, match="takes no change of what was set"):
+        again.set_options(again.server)  # it knows them, and would not after a restart
+    (program.FOLDER / ".options.unsaved").unlink()
     again = host(program, server, options=options)
     again.set_options(again.server)
     assert again.changes == []

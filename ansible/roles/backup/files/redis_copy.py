@@ -319,14 +319,18 @@ def make(options: dict[str, Any]) -> dict[str, Any]:
     part = folder / f"{options['name']}.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(mode=0o700)
-    manifest = describe(data / settings["dbfilename"], part, options)
-    manifest |= {"redis_version": info(client, "server")["redis_version"]}
-    target = part / "manifest.json"
-    target.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    target.chmod(0o600)
-    for path in (part, part / SNAPSHOT, target):
-        shutil.chown(path, options["reader"], -1)
-    part.rename(folder / options["name"])
+    try:
+        manifest = describe(data / settings["dbfilename"], part, options)
+        manifest |= {"redis_version": info(client, "server")["redis_version"]}
+        target = part / "manifest.json"
+        target.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        target.chmod(0o600)
+        for path in (part, part / SNAPSHOT, target):
+            shutil.chown(path, options["reader"], -1)
+        part.rename(folder / options["name"])
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
     return manifest
 
 

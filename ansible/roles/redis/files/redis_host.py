@@ -27,6 +27,7 @@ from typing import Any
 
 FOLDER = Path("/etc/redis/nova")
 DATA = Path("/var/lib/redis")
+UNITS = ("redis-server", "redis-sentinel")
 #: Seconds.
 ANSWER = 5
 PEER_ANSWER = 2
@@ -139,6 +140,17 @@ def restart(unit: str) -> None:
 def is_active(unit: str) -> bool:
     """Return whether a unit runs."""
     return run("systemctl", "is-active", unit, check=False) in ("active", "activating", "reloading")
+
+
+def active_since(unit: str) -> int:
+    """Return when a unit was started last, in whole seconds of Unix time."""
+    options = ("--value", "--timestamp=unix", "--property=ActiveEnterTimestamp")
+    return int(run("systemctl", "show", *options, unit).lstrip("@") or 0)
+
+
+def needs_daemon_reload(unit: str) -> bool:
+    """Return whether systemd has not read a file of a unit yet."""
+    return run("systemctl", "show", "--value", "--property=NeedDaemonReload", unit) == "yes"
 
 
 # --- The group
@@ -464,13 +476,17 @@ class Host:
         return True
 
     def files(self) -> None:
-        """Write what people and systemd read; note which unit has to start anew for it."""
-        units = False
+        """Write what people and systemd read; note which unit has to start anew for it.
+
+        Also for what an interrupted run wrote: a unit that started before counts, not who wrote.
+        """
         for file in self.request["files"]:
-            if self.write(Path(file["path"]), file["content"], file["mode"], "root"):
-                units = units or file["path"].startswith("/etc/systemd/")
-                self.restart += [unit for unit in file.get("restart", []) if is_active(unit)]
-        if units and not self.check:
+            path = Path(file["path"])
+            is_new = self.write(path, file["content"], file["mode"], "root")
+            for unit in file.get("restart", []):
+                if is_active(unit) and (is_new or path.stat().st_mtime >= active_since(unit) + 1):
+                    self.restart.append(unit)
+        if not self.check and any(needs_daemon_reload(unit) for unit in UNITS):
             run("systemctl", "daemon-reload")
         if self.request["tls"] and (not self.check or shutil.which("redis-server")):
             self.certificates()
@@ -633,8 +649,12 @@ class Host:
             self.wait_for_server()
 
     def set_users(self, server: Connection, users: dict[str, Any]) -> None:
-        """Bring users to their rules and passwords. Connections that stand stay."""
+        """Bring users to their rules and passwords. Connections that stand stay.
+
+        What could not be saved would be forgotten with the next start: a file says so until it is.
+        """
         changed = []
+        unsaved = FOLDER / f".users-{server.socket.getpeername()[1]}.unsaved"
         users = self.with_root(users)
         for name, user in users.items():
             known = self._user(server, name)
@@ -648,6 +668,7 @@ class Host:
                 continue
             changed.append(name)
             if not self.check:
+                unsaved.touch()
                 passwords = [f"#{value}" for value in wanted]
                 rules = user["rules"].split()
                 server("ACL", "SETUSER", name, "reset", "on", *passwords, *rules)
@@ -655,16 +676,19 @@ class Host:
             if self._user(server, name):
                 changed.append(name)
                 if not self.check:
+                    unsaved.touch()
                     server("ACL", "DELUSER", name)
         default = self._user(server, "default")
         if "off" not in default["flags"] or default["commands"] != "+@all":
             changed.append("default")
             if not self.check:
+                unsaved.touch()
                 server("ACL", "SETUSER", "default", "reset", *NOBODY)
-        if changed:
-            self.changes.append(f"users {', '.join(changed)} set")
+        if changed or unsaved.exists():
+            self.changes.append(f"users {', '.join(changed)} set" if changed else "users saved")
             if not self.check:
                 server("ACL", "SAVE")
+                unsaved.unlink()
 
     @staticmethod
     def _user(server: Connection, name: str) -> dict[str, Any]:
@@ -692,18 +716,21 @@ class Host:
                 raise ProblemError(f"this Redis has no option {name}; use a newer one")
             if not same_value(known, value):
                 differing[name] = value
-        if not differing:
+        unsaved = FOLDER / ".options.unsaved"
+        names = ", ".join(differing) or "what was set before"
+        if not differing and not unsaved.exists():
             return
-        self.changes.append(f"options {', '.join(differing)} set")
+        self.changes.append(f"options {names} set")
         if self.check:
             return
+        unsaved.touch()
         try:
-            server("CONFIG", "SET", *itertools.chain.from_iterable(differing.items()))
+            if differing:
+                server("CONFIG", "SET", *itertools.chain.from_iterable(differing.items()))
             server("CONFIG", "REWRITE")
         except RefusedError as error:
-            raise ProblemError(
-                f"Redis takes no change of {', '.join(differing)}: {error}"
-            ) from None
+            raise ProblemError(f"Redis takes no change of {names}: {error}") from None
+        unsaved.unlink()
         if {"port", "tls-port", "bind"} & set(differing):
             self.speaks_tls.clear()
             self.wait_for_server()
