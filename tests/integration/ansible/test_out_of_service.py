@@ -23,7 +23,7 @@ SURVEY = {
     "pending": False,
     "lock_token": 0,
     "units": {"celery-worker@gov.service": {}},
-    "files": {"/etc/nova/workers/gov.env": ""},
+    "workers": ["gov"],
 }
 LOCKS = f"""case "$2" in lock) echo '{json.dumps({"token": 8})}';; esac"""
 #: A worker that does not finish what it runs.

@@ -264,7 +264,7 @@ def test_what_is_enabled_and_not_wanted_is_stopped_unless_it_is_somebodys_own(
         (programs / name).chmod(0o755)
     running = {"enabled": True, "state": "active", "stale": False}
     survey = RUNNING | {
-        "files": {"/etc/nova/workers/trends.env": {}},
+        "workers": ["trends"],
         "units": dict.fromkeys(("celery-beat.service", unit), running),
     }
     said = run("host", base_survey=survey, rollout_units=["celery-beat.service"])
@@ -273,7 +273,7 @@ def test_what_is_enabled_and_not_wanted_is_stopped_unless_it_is_somebodys_own(
 
 def test_a_host_that_is_lost_before_it_was_saved_is_not_switched(run: Run) -> None:
     """It could not go back: what stands there as saved is of an earlier roll."""
-    said = run("host", hosts={"nova1": CUT_OFF}, base_survey=RUNNING | {"files": {}})
+    said = run("host", hosts={"nova1": CUT_OFF}, base_survey=RUNNING)
     assert "exit 2" in said
     assert "Check that it was saved" in said
     assert "Switch the release" not in said
@@ -347,6 +347,74 @@ def test_a_file_that_was_missed_is_a_failure_of_the_host(tmp_path: Path) -> None
     said = run_playbook(f"--inventory={tmp_path / 'hosts.yml'}", tmp_path / "play.yml")
     assert "nova1 was not reached, and some of its files are those of before" in said
     assert "failed=1" in said
+
+
+def test_a_host_that_is_lost_while_a_release_is_brought_fails_there(tmp_path: Path) -> None:
+    """Not later, at the switch, where it would be the release that failed, and be voided."""
+    archive = tmp_path / "2.0-new.tar.gz"
+    archive.touch()
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"nova1": CUT_OFF}}}))
+    facts = {
+        "base_survey": RUNNING,
+        "release_id": "2.0-new",
+        "__release_built": {"archive": str(archive), "sha256": "0", "changed": False},
+    }
+    bring = {"ansible.builtin.include_role": {"name": "release", "tasks_from": "install"}}
+    play = {"hosts": "all", "gather_facts": False, "ignore_unreachable": True}
+    play["tasks"] = [{"ansible.builtin.set_fact": facts}, bring]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    said = run_playbook(f"--inventory={tmp_path / 'hosts.yml'}", tmp_path / "play.yml")
+    assert "nova1 was not reached, and has no 2.0-new" in said, said
+    assert "failed=1" in said
+
+
+def test_a_hosts_own_files_and_packages_are_compared_too(run: Run) -> None:
+    """Though no part of Nova that runs there has changed: site.yml brings them."""
+    survey = RUNNING | {"drained": [], "missing_folders": [], "packages": ["python3-apt"]}
+    given = {"base_changed_files": [], "rollout_release": "1.0-old", "rollout_configure_roles": []}
+    said = run(
+        "compare", options=("-v",), base_survey=survey | {"files": {}, "workers": []}, **given
+    )
+    assert "exit 0" in said, said[-1500:]
+    for path in ("/usr/local/sbin/nova-host", "/etc/tmpfiles.d/nova.conf", "/etc/logrotate.d/nova"):
+        assert f"- {path}" in said
+    assert "base_missing_packages: - procps" in said
+    assert "rollout_is_due: true" in said
+
+
+def test_a_round_waits_for_what_runs_or_should_and_for_nothing_else(tmp_path: Path) -> None:
+    """A unit that hung at its last stop stays failed, and is wanted no more."""
+    units = {
+        "nova-api.service": ("active", True),
+        "flower.service": ("failed", False),
+        "celery-beat.service": ("inactive", True),
+        "celery-worker@failed.service": ("failed", True),
+        "celery-worker@mine.service": ("active", False),
+        "celery-worker@drained.service": ("inactive", True),
+    }
+    survey = {
+        "drained": ["celery-worker@drained.service"],
+        "units": {name: {"state": s, "enabled": e} for name, (s, e) in units.items()},
+    }
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"nova1": {}}}}))
+    play = {
+        "hosts": "all",
+        "gather_facts": False,
+        "vars_files": [str(ANSIBLE / "playbooks" / "vars" / "round.yml")],
+        "tasks": [
+            {"ansible.builtin.set_fact": {"base_survey": survey}},
+            {"ansible.builtin.debug": {"msg": "units={{ rollout_units | join('+') }}."}},
+        ],
+    }
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    said = run_playbook(f"--inventory={tmp_path / 'hosts.yml'}", tmp_path / "play.yml")
+    found = said.partition("units=")[2].partition(" ")[0].rstrip(".").split("+")
+    assert set(found) == {
+        "nova-api.service",
+        "celery-worker@failed.service",
+        "celery-worker@mine.service",
+        "celery-worker@drained.service",
+    }
 
 
 def test_nobody_is_told_to_call_a_release_good_that_failed(

@@ -617,6 +617,7 @@ def survey() -> dict[str, Any]:
         "missing_folders": missing_folders(),
         "package_lists": any((ROOT / "var/lib/apt/lists").glob("*_Packages*")),
         "files": {f"/{path.relative_to(ROOT)}": describe(path) for path in surveyed_files()},
+        "workers": sorted(path.stem for path in (CONFIGURATION / "workers").glob("*.env")),
         "units": units(),
         "debian_units": listed(DEBIAN_UNITS),
         "target": unit_is_enabled("nova.target"),

@@ -653,9 +653,16 @@ class Host:
 
         What could not be saved would be forgotten with the next start: a file says so until it is.
         """
-        changed = []
+        changed: list[str] = []
         unsaved = FOLDER / f".users-{server.socket.getpeername()[1]}.unsaved"
         users = self.with_root(users)
+
+        def change(name: str, *command: str) -> None:
+            changed.append(name)
+            if not self.check:
+                unsaved.touch()
+                server("ACL", *command)
+
         for name, user in users.items():
             known = self._user(server, name)
             hashes = known.get("passwords", [])
@@ -666,24 +673,14 @@ class Host:
                 hashes
             ) == set(wanted):
                 continue
-            changed.append(name)
-            if not self.check:
-                unsaved.touch()
-                passwords = [f"#{value}" for value in wanted]
-                rules = user["rules"].split()
-                server("ACL", "SETUSER", name, "reset", "on", *passwords, *rules)
+            passwords = [f"#{value}" for value in wanted]
+            change(name, "SETUSER", name, "reset", "on", *passwords, *user["rules"].split())
         for name in self.request["no_users"]:
             if self._user(server, name):
-                changed.append(name)
-                if not self.check:
-                    unsaved.touch()
-                    server("ACL", "DELUSER", name)
+                change(name, "DELUSER", name)
         default = self._user(server, "default")
         if "off" not in default["flags"] or default["commands"] != "+@all":
-            changed.append("default")
-            if not self.check:
-                unsaved.touch()
-                server("ACL", "SETUSER", "default", "reset", *NOBODY)
+            change("default", "SETUSER", "default", "reset", *NOBODY)
         if changed or unsaved.exists():
             self.changes.append(f"users {', '.join(changed)} set" if changed else "users saved")
             if not self.check:
