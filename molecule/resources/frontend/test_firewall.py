@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
+from scripts.lab.plays import play
+
 testinfra_hosts = ["ansible://api?sudo=true"]
 
 API_PORT = 8000
@@ -88,6 +90,31 @@ def test_other_tables_are_left_alone(host: Host) -> None:
         assert {"table inet nova", "table inet somebody"} <= set(tables)
     finally:
         host.check_output("nft delete table inet somebody")
+
+
+def test_a_firewall_that_is_not_wanted_goes_also_when_that_was_interrupted(fleet: Any) -> None:
+    """A check says so and leaves it; as it says that it would come back, and does not put it up."""
+    name, host = list(fleet.hosts("api").items())[-1]
+    site = ("site", "--limit", name)
+    without = (*site, "-e", '{"firewall_enabled": false}')
+    files = "ls -d /etc/nova-firewall /usr/local/sbin/nova-firewall 2> /dev/null"
+    assert name in play(*without, "--check").changed
+    assert "table inet nova" in host.check_output("nft list ruleset")
+
+    # As the play does, as far as it came.
+    host.check_output("systemctl disable --now nova-firewall.service")
+    host.check_output("rm /etc/systemd/system/nova-firewall.service")
+    try:
+        assert name in play(*without).changed
+        assert host.run(files).stdout == ""
+        assert play(*without).changed == {}
+        assert name in play(*site, "--check").changed
+        assert host.run(files).stdout == ""
+        assert "table inet nova" not in host.check_output("nft list ruleset")
+    finally:
+        play(*site)
+    assert "table inet nova" in host.check_output("nft list ruleset")
+    assert play(*site).changed == {}
 
 
 def test_the_rules_are_loaded_at_boot(host: Host) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from scripts.lab.plays import Begun
 
 Playbook = Callable[..., Any]
 UnderLoad = Callable[[], Any]
@@ -63,6 +66,30 @@ def test_a_reboot_of_a_host_brings_everything_up_again(
     assert host.run(f"systemctl is-active {stopped}").stdout.strip() == "inactive"
     host.check_output(f"systemctl start {stopped}")
     host.check_output("nova-host await --seconds 60")
+
+
+def test_a_reboot_whose_controller_died_is_done_again_when_asked(
+    base_release: str,
+    start: Callable[..., Begun],
+    playbook: Playbook,
+    under_load: UnderLoad,
+    fleet: Any,
+    wait_until: Callable[..., None],
+) -> None:
+    """Killed with the workers drained: they run again after it, and the lock is free."""
+    begun = "systemctl show --property=UserspaceTimestampMonotonic"
+    host = fleet.hosts("nova")["nova2"]
+    before = host.check_output(begun)
+    with under_load():
+        first = start("reboot", "--limit", "nova2")
+        wait_until(lambda: json.loads(host.check_output("nova-host survey"))["drained"], "a drain")
+        first.signal(signal.SIGKILL)
+        refused = playbook("reboot", "--limit", "nova2")
+        assert refused.code != 0
+        assert "nothing was changed" in refused.words
+        assert playbook("reboot", "--limit", "nova2", "-e", "take_over=true").code == 0
+    assert host.check_output(begun) != before
+    assert fleet.ask_json("nova fleet show --json")["lock"] is None
 
 
 def test_a_host_on_which_all_was_stopped_is_drained_resumed_restarted_around_and_left_so(

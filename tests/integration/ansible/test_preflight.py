@@ -210,6 +210,20 @@ def test_a_redis_group_is_given_by_addresses(tmp_path: Path) -> None:
     assert "In a group redis_address must be an IP address and stand in redis_bind too" in output
 
 
+@pytest.mark.parametrize("bind", [[], ["*"], ["127.0.0.1", "-::1"], ["redis.example.com"]])
+def test_redis_listens_on_addresses(tmp_path: Path, bind: list[str]) -> None:
+    """The host's own tools have to ask it there, which they cannot at `*`."""
+    output = preflight(tmp_path, "redis", {"a": REDIS | {"redis_bind": bind}})
+    assert "redis_bind on a must be IP addresses" in output
+
+
+def test_redis_may_listen_on_all_addresses(tmp_path: Path) -> None:
+    for number, bind in enumerate((["0.0.0.0", "::"], ["127.0.0.1", "::1"])):  # noqa: S104
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        assert "failed=0" in preflight(folder, "redis", {"a": REDIS | {"redis_bind": bind}})
+
+
 def test_a_redis_group_without_the_password_of_its_replicas_is_refused(tmp_path: Path) -> None:
     output = preflight(tmp_path, "redis", group("a", "b", "c", redis_replica_password=""))
     assert "redis_replica_password is missing, shorter than 16 characters" in output

@@ -130,6 +130,26 @@ def test_only_options_that_differ_are_set(program: ModuleType, server: LocalRedi
     assert again.changes == []
 
 
+def test_a_redis_that_hangs_is_waited_for_and_then_set(
+    program: ModuleType, server: LocalRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that found no answer and went on would leave it as it was, and say nothing."""
+    monkeypatch.setattr(program, "OTHER_WAY", 0.2)
+    monkeypatch.setattr(program, "START", 1)
+    monkeypatch.setattr(program.Host, "ours", lambda *_: True)
+    monkeypatch.setattr(program.Host, "enable", lambda *_: None)  # there is no systemd here
+    (program.FOLDER / "redis.conf").touch()
+    looking = host(program, server, options={"maxmemory": "0"})
+    looking.primary = "127.0.0.1"
+    server.freeze()
+    with pytest.raises(program.ProblemError, match="an answer of Redis"):
+        looking.redis()
+    assert looking.changes == []
+    monkeypatch.setattr(program.Host, "enable", lambda *_: server.resume())
+    looking.redis()
+    assert looking.changes == ["users admin, nova, default set"]
+
+
 def test_a_server_with_data_of_its_own_is_not_made_a_replica(
     program: ModuleType, server: LocalRedis
 ) -> None:

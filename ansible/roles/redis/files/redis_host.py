@@ -566,6 +566,8 @@ class Host:
                 self.started_anew("redis-server")
                 self.wait_for_server()
         self.enable("redis-server")
+        if self.server is None and not self.check:  # it hangs, or has only just gone
+            self.wait_for_server()
         if self.server and self.ours(self.server, "redis.conf"):
             self.set_users(self.server, self.request["users"])
             self.set_options(self.server)
