@@ -3,6 +3,7 @@
 Each host is a loopback address with the same ports, as the program wants it.
 """
 
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,15 @@ from tests.conftest import wait_until
 
 ADMIN = "p" * 16
 HOSTS = {name: f"127.0.0.{number}" for number, name in enumerate("abcd", start=2)}
+
+
+def is_open(address: str, port: int) -> bool:
+    """Whether somebody listens."""
+    try:
+        socket.create_connection((address, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 class Group:
@@ -41,6 +51,7 @@ class Group:
             self.leave(name)
 
     def start(self, kind: str, name: str, lines: list[str], *options: str) -> None:
+        """Start a server or sentinel with these lines in its file, and wait until it listens."""
         home = self.folder / name / kind
         home.mkdir(parents=True, exist_ok=True)
         common = [f"bind {HOSTS[name]}", f'dir "{home}"', f'logfile "{home / "log"}"']
@@ -50,6 +61,8 @@ class Group:
         self.processes[kind, name] = subprocess.Popen(
             [find_redis_server(), str(file), *options], stdout=subprocess.DEVNULL
         )
+        port = self.port if kind == "redis" else self.sentinel_port
+        wait_until(lambda: is_open(HOSTS[name], port))
 
     def start_server(self, name: str, follows: str) -> None:
         """Start a server, which follows another or none; one that is gone is soon not counted."""
