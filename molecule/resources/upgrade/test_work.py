@@ -79,7 +79,7 @@ def test_a_reboot_whose_controller_died_is_done_again_when_asked(
     """Killed with the workers drained: they run again after it, and the lock is free."""
     begun = "systemctl show --property=UserspaceTimestampMonotonic"
     host = fleet.hosts("nova")["nova2"]
-    before = host.check_output(begun)
+    before, workers = host.check_output(begun), pids(fleet).keys()
     with under_load():
         first = start("reboot", "--limit", "nova2")
         wait_until(lambda: json.loads(host.check_output("nova-host survey"))["drained"], "a drain")
@@ -89,6 +89,7 @@ def test_a_reboot_whose_controller_died_is_done_again_when_asked(
         assert "nothing was changed" in refused.words
         assert playbook("reboot", "--limit", "nova2", "-e", "take_over=true").code == 0
     assert host.check_output(begun) != before
+    assert pids(fleet).keys() == workers
     assert fleet.ask_json("nova fleet show --json")["lock"] is None
 
 

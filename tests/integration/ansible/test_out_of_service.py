@@ -86,6 +86,7 @@ def test_a_host_whose_workers_do_not_drain_stays_in_the_fleet(run: Run) -> None:
     said, asked = run("scale-in.yml", f"{LOCKS}\n{DRAINS_IN_VAIN}")
     assert said.startswith("exit 2"), said[-1500:]
     assert "the hosts are not out yet; mend what is said above, and run it again" in said
+    assert "To keep them: resume.yml" in said
     assert "Stop and disable every unit" not in said
     assert [line.split()[:2] for line in asked] == [
         ["fleet", "lock"],
