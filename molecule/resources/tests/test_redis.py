@@ -53,6 +53,12 @@ def test_units_are_hardened(host: Host) -> None:
         assert float(score) <= HIGHEST_EXPOSURE, unit
 
 
+def test_units_stop_within_a_bound(host: Host) -> None:
+    """The package's units wait for ever for a Redis that refuses to stop; so would a reboot."""
+    for unit in units(host):
+        assert host.check_output("systemctl show -P TimeoutStopUSec %s", unit) != "infinity", unit
+
+
 def test_strangers_are_refused(host: Host) -> None:
     """Without a user and password Redis answers nothing, not even ping."""
     assert "NOAUTH" in as_user(host, "nobody", "ping")

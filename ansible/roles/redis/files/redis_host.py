@@ -591,10 +591,7 @@ class Host:
                 f"the Redis that runs does not let itself be set up: {error}"
             ) from None
         poll(
-            lambda: (
-                server.info("persistence")["aof_rewrite_in_progress"] == "0"
-                and server.info("persistence").get("aof_rewrite_scheduled") == "0"
-            ),
+            lambda: has_written_its_file(server),
             SYNC,
             "the writing of an append-only file from the data of the Redis that ran before",
         )
@@ -928,13 +925,19 @@ class Host:
         poll(self.in_sync, SYNC, f"the copying of the primary's data to {self.me['name']}")
 
     def in_sync(self) -> bool:
-        """Return whether this host's Redis has loaded its data and, as a replica, has the link."""
+        """Return whether this host's Redis has loaded its data and, as a replica, has the link.
+
+        A replica that has copied all anew writes it to its append-only file then, and does not stop
+        until it has: `Writing initial AOF, can't exit`.
+        """
         server = self.own(self.me["port"])
         if server is None:
             return False
         state = server.info("replication")
         return state["role"] == "master" or (
-            state["master_link_status"] == "up" and state["master_sync_in_progress"] == "0"
+            state["master_link_status"] == "up"
+            and state["master_sync_in_progress"] == "0"
+            and has_written_its_file(server)
         )
 
     def refuse_unhealthy(self) -> None:
@@ -1051,9 +1054,11 @@ class Host:
         self.rejoin()
 
     def leave(self) -> None:
-        """See to it that the group can do without this host's Redis for a while."""
+        """See to it that the group can do without this host's Redis, and that this can stop."""
         poll_problem(self.refuse_unhealthy, START)
         self.hand_over()
+        if len(self.peers) > 1:
+            self.settle()
 
     def rejoin(self) -> None:
         """Wait until this host's Redis is back, and the group whole again."""
@@ -1082,6 +1087,12 @@ class Host:
             return
         self.roll(lambda: upgrade_packages(packages))
         self.changes.append("packages upgraded")
+
+
+def has_written_its_file(server: Connection) -> bool:
+    """Return whether Redis writes no append-only file anew, nor is about to."""
+    state = server.info("persistence")
+    return state["aof_rewrite_in_progress"] == state["aof_rewrite_scheduled"] == "0"
 
 
 def poll_loading(question: Callable[[], Connection | None]) -> Connection | None:
