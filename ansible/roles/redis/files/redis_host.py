@@ -1054,7 +1054,7 @@ class Host:
         self.rejoin()
 
     def leave(self) -> None:
-        """See to it that the group can do without this host's Redis, and that this can stop."""
+        """See to it that the group can do without this host's Redis, and that it can stop."""
         poll_problem(self.refuse_unhealthy, START)
         self.hand_over()
         if len(self.peers) > 1:
