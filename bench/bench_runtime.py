@@ -4,6 +4,7 @@
     python -m bench runtime --quick     one small round, to see that all works
     python -m bench runtime --only nova,stock-equal
     python -m bench runtime --profile   where the time goes, for Nova and stock Celery
+    python -m bench runtime --appendfsync everysec    with another Redis than the fleet's
 
 All run on this machine against one private Redis with an append-only file, in interleaved
 rounds. In a round every system starts anew for each of two drains: its queue is filled first,
@@ -47,7 +48,7 @@ from bench.fleet import (
 )
 from bench.profiler import print_profile
 from nova.errors import ConfigurationError, NovaError
-from scripts.local.redis_server import LocalRedis
+from scripts.local.redis_server import KEEPING, LocalRedis
 
 #: Between two looks at a queue that is drained.
 LOOK_SECONDS = 0.01
@@ -435,6 +436,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--profile", action="store_true", help="print where the time goes")
     parser.add_argument("--rounds", type=int, help="rounds, 5 by default")
     parser.add_argument("--only", default=",".join(CONTENDERS), help="contenders, comma-separated")
+    parser.add_argument(
+        "--appendfsync",
+        choices=("always", "everysec", "no"),
+        default=KEEPING["appendfsync"],
+        help="when Redis forces its append-only file to the disk; as in the fleet by default",
+    )
     return parser.parse_args(arguments)
 
 
@@ -475,7 +482,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="nova-bench-") as name:
         folder = Path(name)
         # The size of the append-only file is measured, so nothing may rewrite it.
-        server = LocalRedis.create(folder / "redis", "auto-aof-rewrite-percentage 0")
+        settings = ("auto-aof-rewrite-percentage 0", f"appendfsync {options.appendfsync}")
+        server = LocalRedis.create(folder / "redis", *settings)
         with server, redis.Redis.from_url(server.url) as client:
             bench = Bench(server, client, folder)
             celery = [name for name in names if name in ("nova", BASE)]

@@ -15,6 +15,8 @@ import redis
 
 from nova.errors import ConfigurationError, UnavailableError
 
+#: What a Redis keeps, and when it says so: as on the hosts, by the role redis.
+KEEPING = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
 START_TIMEOUT_SECONDS = 20.0
 #: Seconds after which a server that refuses to end is killed.
 STOP_TIMEOUT_SECONDS = 20.0
@@ -85,8 +87,7 @@ class LocalRedis:
             f"requirepass {self.password}",
             f'dir "{self.folder}"',
             f'logfile "{log}"',
-            "appendonly yes",
-            "maxmemory-policy noeviction",
+            *(f"{name} {value}" for name, value in KEEPING.items()),
             *self.options,
         ]
         # The configuration goes through standard input: a password has no place in argv.

@@ -11,6 +11,7 @@ from jinja2 import Environment
 from nova.operations.commands import LOCK_LOST_EXIT_CODE
 from nova.queues import QUEUES
 from nova.settings import PLACEHOLDER_WORDS, Settings
+from scripts.local.redis_server import KEEPING
 
 ROOT = Path(__file__).resolve().parents[2]
 ANSIBLE = ROOT / "ansible"
@@ -64,6 +65,13 @@ def test_defaults_are_the_specified_ones(role: str) -> None:
             assert re.search(rf"^# {name}:", defaults_text(role), re.MULTILINE), name
         elif "{{" not in str(defaults[name]):
             assert defaults[name] == spec["default"], name
+
+
+def test_a_local_redis_keeps_what_those_of_the_fleet_keep() -> None:
+    """Else tests and benchmarks would tell of another Redis."""
+    role = load(ANSIBLE / "roles/redis/vars/main.yml")["__redis_base_options"]
+    role["appendfsync"] = options("redis")["redis_appendfsync"]["default"]
+    assert role.items() >= KEEPING.items()
 
 
 @pytest.mark.parametrize("role", ROLES)

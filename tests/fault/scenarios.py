@@ -17,12 +17,13 @@ from unittest import mock
 import httpx
 
 from nova.api.security import Role, TokenIssuer
+from nova.errors import UnavailableError
 from nova.settings import Settings
 from scripts.local.redis_server import LocalRedis, free_port
-from tests.fault.clock import SettableClock
 from tests.fault.group import ProxiedGroup
 from tests.fault.harness import Lab, Outcome, Scenario
 from tests.fault.network import Network
+from tests.fault.preload import SettableClock, SlowDisk
 from tests.fault.processes import HarnessError, Program, wait_for
 from tests.fault.slots import PERIOD_SECONDS
 
@@ -296,6 +297,36 @@ def restart_redis(lab: Lab) -> Outcome:
     )
 
 
+@scenario("disk-stall")
+def kill_redis_while_its_disk_stalls(lab: Lab) -> Outcome:
+    """The disk takes two seconds for whatever is forced to it, and Redis is killed meanwhile.
+
+    A Redis that answers before it has written would forget here what it has acknowledged.
+    """
+    lab.lease_seconds = 6
+    disk = SlowDisk(lab.folder)
+    with mock.patch.dict(os.environ, disk.variables):
+        server = lab.start_redis()
+    workers = lab.workers(2)
+    publisher = lab.publisher()
+    lab.order(publisher, 10_000_000, rate=50, arguments=[0.05], ahead=50)
+    rounds = lab.size(short=1, long=10)
+    for round_number in range(rounds):
+        lab.say(f"round {round_number + 1} of {rounds}")
+        time.sleep(3)
+        disk.set(2000)
+        time.sleep(1.8)  # a flush that comes once a second has begun, and has not ended
+        server.kill()
+        disk.set(0)
+        with mock.patch.dict(os.environ, disk.variables):
+            server.start()
+        lab.mark_fault()
+        back_at_work(lab, seconds=30)
+    lab.stop_publisher(publisher)
+    lab.settle(redelivery_bound(lab) + 20)
+    return none_ended(lab.outcome("disk-stall", bound_seconds=15 + redelivery_bound(lab)), workers)
+
+
 @scenario("redis-freeze")
 def freeze_redis(lab: Lab) -> Outcome:
     """Redis answers nothing for half a minute (eight seconds in the short form), then goes on."""
@@ -382,31 +413,53 @@ def fill_memory(lab: Lab) -> Outcome:
 def fill_the_disk(lab: Lab) -> Outcome:
     """The disk under the append-only file is full for a while.
 
-    Redis refuses every write with MISCONF; nothing that it acknowledged is lost, no worker ends.
+    Redis ends at the first write that it cannot keep, and is started again every two seconds, as
+    systemd does. Nothing that it acknowledged is lost, no worker ends.
     """
     lab.lease_seconds = 6
     disk = lab.stack.enter_context(small_disk(lab.folder / "disk", megabytes=32))
     log = lab.folder / "redis.log"  # not on the full disk
-    lab.start_redis(f'logfile "{log}"', folder=disk / "redis")
+    server = lab.start_redis(f'logfile "{log}"', folder=disk / "redis")
     workers = lab.workers(2)
     publisher = lab.publisher()
     lab.order(publisher, 10_000_000, rate=50, ahead=50)
-    for _ in range(lab.size(short=1, long=5)):
-        time.sleep(2)
-        ballast = disk / "ballast"
-        with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-            while True:
-                file.write(bytes(4096))
-        time.sleep(lab.size(short=6, long=20))
-        ballast.unlink()
-        lab.mark_fault()
-        back_at_work(lab, seconds=30)
-    lab.stop_publisher(publisher)
-    lab.settle(redelivery_bound(lab) + 20)
+    with started_again(server):
+        for _ in range(lab.size(short=1, long=5)):
+            time.sleep(2)
+            ballast = disk / "ballast"
+            with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(4096))
+            time.sleep(lab.size(short=6, long=20))
+            ballast.unlink()
+            lab.mark_fault()
+            back_at_work(lab, seconds=30)
+        lab.stop_publisher(publisher)
+        lab.settle(redelivery_bound(lab) + 20)
     outcome = lab.outcome("disk-full", bound_seconds=15 + redelivery_bound(lab))
     if "AOF write error" not in log.read_text():
         outcome.problems.append("Redis never noticed the full disk")
     return none_ended(outcome, workers)
+
+
+@contextlib.contextmanager
+def started_again(server: LocalRedis, pause_seconds: float = 2.0) -> Iterator[None]:
+    """Start a Redis that has ended by itself again and again, as its unit does."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(pause_seconds):
+            if server.process is None or server.process.poll() is not None:
+                with contextlib.suppress(UnavailableError):  # there is still no room
+                    server.start()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
 
 
 @contextlib.contextmanager

@@ -75,7 +75,8 @@ def test_novas_user_may_not_administrate(host: Host, command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("appendonly", "yes"), ("maxmemory-policy", "noeviction")]
+    ("setting", "value"),
+    [("appendonly", "yes"), ("appendfsync", "always"), ("maxmemory-policy", "noeviction")],
 )
 def test_nothing_is_ever_dropped(host: Host, setting: str, value: str) -> None:
     """The running server logs every write and evicts nothing."""

@@ -117,7 +117,7 @@ def test_both_passwords_are_valid_while_they_change(
 
 
 def test_only_options_that_differ_are_set(program: ModuleType, server: LocalRedis) -> None:
-    options = {"maxmemory": "64mb", "appendfsync": "always"}
+    options = {"maxmemory": "64mb", "appendfsync": "everysec"}
     looking = host(program, server, options=options)
     with pytest.raises(program.ProblemError, match="takes no change of maxmemory, appendfsync"):
         looking.set_options(looking.server)  # without a file there is nothing to rewrite
