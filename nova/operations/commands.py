@@ -69,6 +69,14 @@ def lock(
             help="The highest token that any host has seen; this is higher.",
         ),
     ] = 0,
+    run: Annotated[
+        str,
+        typer.Option(
+            envvar="NOVA_LOCK_RUN",  # for the same reason
+            help="An id of your own: the lock that was taken with it is given again.",
+            show_default=False,
+        ),
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Take the lock of the fleet, or say who holds it and fail."""
@@ -82,6 +90,7 @@ def lock(
             ttl_seconds=ttl,
             take_over=take_over,
             above=above,
+            run=run,
         )
     _report_lock(taken, as_json)
 

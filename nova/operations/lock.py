@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 
 from nova.errors import ConflictError, InputError
 from nova.operations.audit import ENTRIES_KEPT, AuditNote, new_note, tell_journal
+from nova.operations.words import check_name
 from nova.runtime.scripts import load
 from nova.settings import Settings
 from nova.store import Keys
@@ -41,6 +42,7 @@ def take_lock(
     ttl_seconds: int = TTL_SECONDS,
     take_over: bool = False,
     above: int = 0,
+    run: str = "",
 ) -> FleetLock:
     """Take the lock; with `take_over` from whoever holds it, which the audit tells.
 
@@ -48,9 +50,12 @@ def take_lock(
     or began anew would else give tokens that hosts refuse. A lock that had expired is in the audit,
     as an operation that was interrupted.
 
+    `run` is an id that whoever takes it has made: taken again with the same one, the lock is given
+    again, with its token. Redis may have given it at a try whose answer was lost.
+
     Raises:
         ConflictError: another holds it.
-        InputError: the owner is no line of text, or there is no reason.
+        InputError: the owner or the run is no line of text, or there is no reason.
         redis.RedisError: Redis does not answer.
     """
     words = new_note(settings, by=owner, action="take over the lock", detail=reason)
@@ -66,6 +71,7 @@ def take_lock(
             "take-over" if take_over else "",
             ENTRIES_KEPT,
             above,
+            check_name(run, "--run") if run else "",
         ],
     )
     lock = cast(FleetLock, _parse(fields))

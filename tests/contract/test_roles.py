@@ -106,6 +106,28 @@ def test_only_builtin_modules_are_used(role: str) -> None:
         assert set(modules) <= {"ansible.builtin"}, path
 
 
+def apt_tasks(role: str) -> list[dict[str, Any]]:
+    """The tasks of a role that call apt's module, those in blocks too."""
+    files = (ANSIBLE / "roles" / role / "tasks").glob("*.yml")
+    left = [task for path in files for task in load(path) or []]
+    found = []
+    while left:
+        task = left.pop()
+        left += [inner for part in ("block", "rescue", "always") for inner in task.get(part, [])]
+        found += [task] if "ansible.builtin.apt" in task else []
+    return found
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_mirror_is_asked_for_what_a_host_has(role: str) -> None:
+    """A host that is as it should be is converged although its mirror is down."""
+    for task in apt_tasks(role):
+        installs = "name" in task["ansible.builtin.apt"]
+        known = "base_survey.packages|redis_found.missing" if installs else ""
+        assert "when" in task, task["name"]
+        assert re.search(known, str(task["when"])), task["name"]
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_every_file_of_tasks_is_used(role: str) -> None:
     """By another one of the role, or with `tasks_from` by whoever includes the role."""

@@ -5,7 +5,7 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from testinfra.host import Host
 
-from scripts.lab.outages import killed
+from scripts.lab.outages import frozen, killed
 from scripts.lab.plays import play, play_in_vain, try_to_play
 
 AS_ROOT = "nova-redis-cli "
@@ -75,11 +75,20 @@ def test_every_sentinel_knows_the_same_primary_and_has_a_quorum(fleet: Any) -> N
     assert len(status["sentinels"]) == 3
 
 
-def test_a_primary_without_a_majority_takes_no_writes(fleet: Any) -> None:
-    """Of three servers one replica must keep up, or the primary refuses writes."""
-    for host in fleet.hosts("redis").values():
-        answer = host.check_output(AS_ROOT + "config get min-replicas-to-write").split()
-        assert answer == ["min-replicas-to-write", str(len(fleet.hosts("redis")) // 2)]
+def test_a_primary_without_a_majority_takes_no_writes(
+    fleet: Any, wait_until: Callable[..., None]
+) -> None:
+    """Of three servers one replica must keep up: when all have frozen, writes are refused."""
+    primary = fleet.redis_primary()
+    write = AS_ROOT + "set nova:test:majority 1"
+    assert primary.check_output(write) == "OK"
+    replicas = [h for n, h in fleet.hosts("redis").items() if n != primary.backend.host]
+    with ExitStack() as outages:
+        for replica in replicas:
+            outages.enter_context(frozen(replica))
+        wait_until(lambda: "NOREPLICAS" in primary.run(write).stdout, "writes are refused")
+    wait_until(lambda: primary.run(write).stdout.strip() == "OK", "writes are taken again")
+    primary.check_output(AS_ROOT + "del nova:test:majority")
 
 
 def test_nothing_is_answered_without_tls(fleet: Any) -> None:

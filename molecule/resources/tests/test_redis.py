@@ -59,6 +59,11 @@ def test_units_stop_within_a_bound(host: Host) -> None:
         assert host.check_output("systemctl show -P TimeoutStopUSec %s", unit) != "infinity", unit
 
 
+def test_redis_may_load_its_data_for_as_long_as_it_takes(host: Host) -> None:
+    """systemd hears that it is ready only after that, and would kill it after 90 seconds."""
+    assert host.check_output("systemctl show -P TimeoutStartUSec redis-server") == "infinity"
+
+
 def test_strangers_are_refused(host: Host) -> None:
     """Without a user and password Redis answers nothing, not even ping."""
     assert "NOAUTH" in as_user(host, "nobody", "ping")

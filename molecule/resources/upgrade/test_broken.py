@@ -18,6 +18,13 @@ def test_a_release_that_is_broken_takes_itself_back(
     check_broken(what)
 
 
+def test_a_batch_of_which_one_host_fails_goes_back_whole(
+    check_broken: Callable[..., None],
+) -> None:
+    """nova3 is switched beside the one that fails, and passes: it goes back too, and the first."""
+    check_broken("fails on the second host", "-e", '{"batches": [1, 2]}')
+
+
 @pytest.mark.parametrize(("event", "is_voided"), [("before-host", False), ("after-host", True)])
 def test_an_operators_hook_takes_the_fleet_back(
     event: str,

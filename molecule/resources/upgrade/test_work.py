@@ -174,7 +174,7 @@ def test_a_host_leaves_the_fleet_is_cleaned_and_comes_back(
     fleet: Any,
     audit: Callable[[], dict[str, Any]],
 ) -> None:
-    """Scale-in forgets its workers; uninstall leaves the data; site.yml makes it anew."""
+    """Scale-in forgets its workers; uninstall leaves the data; site.yml makes it anew, alone."""
     with under_load():
         assert playbook("scale-in", "--limit", "nova2").code == 0
     assert noted(audit) == ("scale-in", "nova2", "ok")
@@ -187,16 +187,19 @@ def test_a_host_leaves_the_fleet_is_cleaned_and_comes_back(
     assert refused.code != 0
     assert host.file("/opt/nova/current").exists
     assert playbook("uninstall", "--limit", "nova2", "-e", "confirm=nova2").code == 0
+    assert noted(audit) == ("uninstall", "nova2", "ok")
     left = host.check_output(
-        "find / -xdev -iname '*nova*' -not -path '/proc/*' -not -path '/sys/*' -not -path '/tmp/*'"
+        r"find / -xdev \( -iname '*nova*' -o -name 'celery*' -o -name 'flower*' \)"
+        " -not -path '/proc/*' -not -path '/sys/*' -not -path '/tmp/*'"
         " -not -path '/home/*' -not -path '/var/lib/systemd/*' -not -path '/run/*'"
     ).split()
     assert {
         path for path in left if not path.startswith(("/var/lib/nova", "/var/log/nova"))
     } == set()
     assert host.file("/var/lib/nova/kept").exists
-    done = playbook("site", "-e", f"release={base_sources}")
-    assert done.code == 0
+    with under_load():
+        done = playbook("site", "-e", f"release={base_sources}", "--limit", "nova2")
+        assert (done.code, done.changes.keys()) == (0, {"nova2"})
     host.check_output("nova-host await --seconds 60")
     again = playbook("site", "-e", f"release={base_sources}")
     assert (again.code, again.changed) == (0, {})

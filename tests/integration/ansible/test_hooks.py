@@ -19,8 +19,11 @@ def write(hook: Path, script: str) -> None:
     hook.chmod(0o755)
 
 
-def test_a_hook_learns_what_is_done_where(run: Run, hooks: Path, tmp_path: Path) -> None:
+def test_a_hook_learns_what_is_done_where(
+    run: Run, hooks: Path, programs: Path, tmp_path: Path
+) -> None:
     """Once for the roll, with all hosts; once for each host, with that host."""
+    write(programs / "nova-host", "exit 0")
     for name in ("before", "before-host", "after-host"):
         write(hooks / name, f"env | grep ^NOVA_ROLL_ | sort >> '{tmp_path}/{name}'")
     assert run("begin").startswith("exit 0")

@@ -7,6 +7,8 @@ such a host says of itself is given: its distribution as a survey, its package s
 
 import json
 import os
+import shutil
+import socket
 import sys
 import tarfile
 from pathlib import Path
@@ -40,18 +42,26 @@ def preflight(
     role: str,
     hosts: dict[str, dict[str, Any]],
     survey: dict[str, Any] = DEBIAN_12,
+    part: str = "preflight",
 ) -> str:
     """Run a role's preflight on hosts that are given with their variables; return the output.
 
-    The variable `redis` says which Redis a host would get, `haproxy` what a frontend has.
+    The variable `redis` says which Redis a host would get, `installed` which it has, `haproxy` what
+    a frontend has. A host's `apt-cache` speaks German unless it is told not to. `part` are other
+    tasks of the role. `ca` is the CA that a host of `tls_role` trusts.
     """
     for name, variables in hosts.items():
         program = folder / name / "apt-cache"
         program.parent.mkdir()
         program.write_text(
-            f"#!/bin/sh\necho '  Candidate: 5:{variables.pop('redis', '7.0.15')}-1'\n"
+            "#!/bin/sh\n[ $LC_ALL = C ] && word=Candidate || word=Installationskandidat\n"
+            f"[ $LC_ALL = C ] && echo '  Installed: {variables.pop('installed', '(none)')}'\n"
+            f'echo "  $word: 5:{variables.pop("redis", "7.0.15")}-1"\n'
         )
         program.chmod(0o755)
+        if ca := variables.pop("ca", ""):
+            (program.parent / "tls").mkdir()
+            (program.parent / "tls" / "ca.crt").write_text(ca)
         cat = program.with_name("cat")
         cat.write_text(f"#!/bin/sh\nprintf '%b' '{variables.pop('haproxy', '')}'\n")
         cat.chmod(0o755)
@@ -63,10 +73,10 @@ def preflight(
         "hosts": "all",
         "gather_facts": False,
         "any_errors_fatal": True,
-        "environment": {"PATH": "{{ search_path }}"},
+        "environment": {"PATH": "{{ search_path }}", "LC_ALL": "C.UTF-8"},
         "tasks": [
             {"ansible.builtin.set_fact": {"base_survey": survey}},
-            {"ansible.builtin.include_role": {"name": role, "tasks_from": "preflight"}},
+            {"ansible.builtin.include_role": {"name": role, "tasks_from": part}},
         ],
     }
     playbook = folder / "preflight.yml"
@@ -167,9 +177,29 @@ def test_a_clock_that_nobody_keeps_is_refused(
     assert "failed=0" in preflight(tmp_path / "b", "base", allowed, survey)
 
 
+def test_two_hosts_with_one_hostname_are_refused(tmp_path: Path) -> None:
+    """As clones of one image have it: workers are named after it. A mere frontend is no matter."""
+    fleet = {"base_fleet": ["a", "b"]}
+    clone = DEBIAN_12 | {"hostname": "debian"}
+    output = preflight(tmp_path, "base", {"a": dict(fleet), "b": dict(fleet)}, clone)
+    assert "a and b have the same hostname, debian, and their workers" in output
+    assert "give each a name of its own: sudo hostnamectl set-hostname NAME" in output
+    name = "{{ 'a' if inventory_hostname == 'front1' else inventory_hostname }}"
+    survey = DEBIAN_12 | {"hostname": name}
+    (tmp_path / "named").mkdir()
+    hosts = {"a": dict(fleet), "b": dict(fleet), "front1": {}}
+    assert preflight(tmp_path / "named", "base", hosts, survey).count("failed=0") == 3
+
+
+def test_hostnames_are_compared_in_the_whole_fleet() -> None:
+    plays = yaml.safe_load((ANSIBLE / "playbooks" / "preflight.yml").read_text())
+    [check] = [task for task in plays[0]["tasks"] if "worker_queue_table" in task.get("vars", {})]
+    assert check["vars"]["base_fleet"] == "{{ groups['nova'] }}"
+
+
 def test_an_old_redis_is_refused_with_its_version(tmp_path: Path) -> None:
     output = preflight(tmp_path, "redis", {"a": REDIS | {"redis": "6.0.16"}})
-    assert "a would get Redis 6.0 from its package sources, Nova needs 7.0 or newer" in output
+    assert "a would get Redis 6.0.16 from its package sources, Nova needs 7.0 or newer" in output
 
 
 def group(*names: str, **variables: Any) -> dict[str, dict[str, Any]]:
@@ -190,6 +220,33 @@ def test_different_major_versions_of_redis_in_one_group_are_refused(tmp_path: Pa
     hosts["b"]["redis"] = "8.0.2"
     output = preflight(tmp_path, "redis", hosts)
     assert "The Redis hosts a, b, c mix the major versions 7 and 8" in output
+
+
+def test_an_upgrade_that_would_mix_major_versions_for_good_is_refused(tmp_path: Path) -> None:
+    """A host has other package sources, or was left out: it could not load what others write."""
+    hosts = group("a", "b", "c", installed="5:7.0.15-1")
+    hosts["b"]["redis"] = "8.0.2"
+    output = preflight(tmp_path, "redis", hosts, part="upgrade")
+    assert "the package sources of a, b, c have the major versions 7 and 8 of Redis" in output
+    hosts = group("a", "b", "c", installed="5:7.0.15-1", redis="8.0.2")
+    del hosts["c"]
+    (tmp_path / "limit").mkdir()
+    output = preflight(tmp_path / "limit", "redis", hosts, part="upgrade")
+    assert "nothing was upgraded: c took no part, and could not load what Redis 8" in output
+
+
+def test_a_redis_that_would_begin_empty_beside_the_one_in_use_is_refused(tmp_path: Path) -> None:
+    """The inventory names another host for it; it is refused until the old one is stopped."""
+    with socket.create_server(("127.0.0.9", 0)) as old:
+        url = f"redis://127.0.0.9:{old.getsockname()[1]}/0"
+        survey = DEBIAN_12 | {"redis_settings": {"REDIS_URL": url}}
+        output = preflight(tmp_path, "redis", {"a": dict(REDIS)}, survey)
+        assert f"a would begin with an empty Redis, and Nova's data is at {url}" in output
+        (tmp_path / "here").mkdir()
+        here = {"a": REDIS | {"redis_address": "127.0.0.9"}}
+        assert "failed=0" in preflight(tmp_path / "here", "redis", here, survey)
+    (tmp_path / "gone").mkdir()
+    assert "failed=0" in preflight(tmp_path / "gone", "redis", {"a": dict(REDIS)}, survey)
 
 
 def test_a_group_that_begins_without_one_of_its_hosts_is_refused(tmp_path: Path) -> None:
@@ -227,6 +284,87 @@ def test_redis_may_listen_on_all_addresses(tmp_path: Path) -> None:
 def test_a_redis_group_without_the_password_of_its_replicas_is_refused(tmp_path: Path) -> None:
     output = preflight(tmp_path, "redis", group("a", "b", "c", redis_replica_password=""))
     assert "redis_replica_password is missing, shorter than 16 characters" in output
+
+
+@pytest.mark.parametrize("character", [" ", '"', "'", "\\", "#"])
+def test_a_password_that_sentinel_could_not_read_back_is_refused(
+    tmp_path: Path, character: str
+) -> None:
+    password = f"0123456789{character}abcdef"
+    output = preflight(tmp_path, "redis", group("a", "b", "c", redis_sentinel_password=password))
+    assert "redis_sentinel_password has other characters than letters, digits" in output
+    assert password not in output
+
+
+def test_a_password_of_what_sentinel_reads_back_is_not_refused(tmp_path: Path) -> None:
+    hosts = group("a", "b", "c", redis_sentinel_password="Az09._~+/=-Az09._~+/=-")
+    assert preflight(tmp_path, "redis", hosts).count("failed=0") == 3
+
+
+@pytest.fixture
+def tls_role(tmp_path: Path) -> dict[str, Any]:
+    """Variables with which a host has TLS; for a role that finds its CA beside its `apt-cache`."""
+    role = tmp_path / "roles" / "redis"
+    shutil.copytree(ANSIBLE / "roles" / "redis", role)
+    program = role / "files" / "redis_host.py"
+    text = program.read_text()
+    beside = text.replace('Path("/etc/redis/nova")', 'Path(str(shutil.which("apt-cache"))).parent')
+    assert beside != text
+    program.write_text(beside)
+    (tmp_path / "tls").mkdir()
+    return {"redis_tls": True, "redis_tls_folder": str(tmp_path / "tls")}
+
+
+def certificate(name: str) -> str:
+    """Something that looks like a certificate."""
+    return f"-----BEGIN CERTIFICATE-----\n{name}\n-----END CERTIFICATE-----\n"
+
+
+@pytest.mark.parametrize("action", ["ensure", "new-ca"])
+@pytest.mark.parametrize("given", ["", "new"], ids=["no folder", "another CA"])
+def test_a_controller_that_would_make_another_ca_is_refused(
+    tmp_path: Path, tls_role: dict[str, Any], given: str, action: str
+) -> None:
+    """A second one, without the folder that the first has: all would trust the old CA alone."""
+    file = tmp_path / "tls" / "ca.crt"
+    if given:
+        file.write_text(certificate(given))
+    host = REDIS | tls_role | {"ca": certificate("old"), "redis_tls_action": action}
+    output = preflight(tmp_path, "redis", {"a": host})
+    assert f"a trusts a CA that {file} does not have; copy the folder {file.parent} " in output
+    assert f"copy /etc/redis/nova/tls/ca.crt of a there as {file}, and make another CA" in output
+    assert "rotate-certificates.yml -e new_ca=true" in output
+
+
+@pytest.mark.parametrize(
+    ("trusted", "given"),
+    [([""], []), (["old"], ["new", "old"]), (["new", "old"], ["new"]), (["old"], ["old"])],
+    ids=["a new fleet", "a change of the CA begins", "and ends", "as it should be"],
+)
+def test_a_controller_with_the_ca_in_use_is_not_refused(
+    tmp_path: Path, tls_role: dict[str, Any], trusted: list[str], given: list[str]
+) -> None:
+    if given:
+        (tmp_path / "tls" / "ca.crt").write_text("".join(map(certificate, given)))
+    ca = "".join(certificate(name) for name in trusted if name)
+    assert "failed=0" in preflight(tmp_path, "redis", {"a": REDIS | tls_role | {"ca": ca}})
+
+
+def test_a_host_that_was_away_while_the_ca_changed_is_not_refused(
+    tmp_path: Path, tls_role: dict[str, Any]
+) -> None:
+    """The others show that the controller has the CA in use."""
+    (tmp_path / "tls" / "ca.crt").write_text(certificate("new"))
+    hosts = group("a", "b", "c", **tls_role, ca=certificate("new"))
+    hosts["c"]["ca"] = certificate("old")
+    assert preflight(tmp_path, "redis", hosts).count("failed=0") == 3
+
+
+def test_a_ca_that_is_given_may_be_another(tmp_path: Path, tls_role: dict[str, Any]) -> None:
+    for name in ("ca.crt", "a.crt", "a.key"):
+        (tmp_path / "tls" / name).write_text(certificate("new"))
+    host = REDIS | tls_role | {"ca": certificate("old"), "redis_tls_own_ca": False}
+    assert "failed=0" in preflight(tmp_path, "redis", {"a": host})
 
 
 def test_certificates_of_ones_own_that_are_not_there_are_named(tmp_path: Path) -> None:
@@ -320,6 +458,26 @@ def test_a_certificate_of_two_sources_or_without_its_ca_is_refused(
     assert words in preflight(tmp_path, "api", {"a": API | given | change})
 
 
+@pytest.mark.parametrize("is_here", [False, True])
+def test_a_controller_without_the_ca_of_the_api_is_refused(tmp_path: Path, is_here: bool) -> None:
+    """It would make another, and frontends would not trust what comes from that."""
+    if is_here:
+        (tmp_path / "ca.crt").touch()
+    host = API | {"api_tls_own_ca": True, "api_tls_folder": str(tmp_path)}
+    survey = DEBIAN_12 | {"files": {"/etc/nova/api-ca.crt": {}}}
+    output = preflight(tmp_path, "api", {"a": host}, survey)
+    words = f"a trusts a CA, and {tmp_path}/ca.crt is not there; copy the folder from the "
+    assert (words in output, "failed=0" in output) == (not is_here, is_here)
+
+
+def test_a_controller_without_the_ca_of_a_frontend_is_refused(tmp_path: Path) -> None:
+    """Clients would not trust another; a new frontend is no matter."""
+    hosts: dict[str, Any] = {"a": FRONTEND | {"haproxy": "backend api\\n"}, "b": dict(FRONTEND)}
+    output = preflight(tmp_path, "frontend", hosts)
+    assert f"clients of a trust a CA, and {tmp_path}/frontend-tls/ca.crt is not there; " in output
+    assert "clients of b" not in output
+
+
 FRONTEND = {"frontend_servers": [{"name": "nova1", "address": "192.0.2.11"}]}
 
 
@@ -392,7 +550,8 @@ def test_an_api_that_a_frontend_would_lose_in_the_middle_of_a_roll_is_refused(
     """It finds an API host healthy again only once both sides have changed."""
     server = {"name": "nova1", "address": "192.0.2.11", "tls": True}
     host = {"frontend_servers": [server], "frontend_servers_ca_file": "ca.crt"}
-    host |= {"haproxy": f"backend api\\n    {line}\\n"}
+    host |= {"haproxy": f"backend api\\n    {line}\\n", "frontend_tls_folder": str(tmp_path)}
+    (tmp_path / "ca.crt").touch()
     output = preflight(tmp_path, "frontend", {"a": dict(host)})
     words = "nova1 will have another address, another port or TLS than a knows"
     assert (words in output, "failed=1" in output) == (is_refused, is_refused)

@@ -1,12 +1,16 @@
 """The own CA of Redis: certificates that Redis' clients accept, and a CA that can be changed."""
 
+import json
 import stat
 import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
-SCRIPT = Path(__file__).resolve().parents[3] / "ansible/roles/redis/files/make_certificates.sh"
+from tests.integration.ansible.conftest import ANSIBLE, run_playbook
+
+SCRIPT = ANSIBLE / "roles/redis/files/make_certificates.sh"
 HOSTS = ("r1=192.0.2.1", "r2=redis2.example.com", "r3=2001:db8::3")
 
 
@@ -101,3 +105,84 @@ def test_a_ca_whose_making_was_interrupted_is_trusted(folder: Path) -> None:
     (folder / "ca.crt").unlink()
     make(folder, "ensure", *HOSTS)
     assert verifies(folder, "ca.crt", "r1.crt")
+
+
+@pytest.mark.parametrize("action", ["ensure", "check-ensure", "renew", "renew-by-new-ca"])
+@pytest.mark.parametrize("loss", ["lost", "another"])
+def test_no_ca_is_made_where_one_is_trusted_already(folder: Path, action: str, loss: str) -> None:
+    """Its key was lost, or is that of another: nobody trusts what comes from a new one."""
+    if loss == "lost":
+        (folder / "issuer.key").unlink()
+    else:
+        make(folder.parent / "other", "ensure")
+        (folder / "ca.crt").write_bytes((folder.parent / "other" / "ca.crt").read_bytes())
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        make(folder, action, *HOSTS)
+    [line] = refused.value.stderr.splitlines()
+    assert line.startswith(f"{folder} has no issuer.key of a CA in its ca.crt; copy the folder")
+    assert "rotate-certificates.yml -e new_ca=true" in line
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("kept", [["ca.crt"], ["ca.crt", "issuer.crt", "r1.crt", "r1.key"]])
+@pytest.mark.parametrize("is_changing", [False, True], ids=["one CA", "two CAs"])
+def test_a_ca_whose_key_was_lost_can_be_changed(
+    folder: Path, kept: list[str], is_changing: bool
+) -> None:
+    """With its certificate alone, such as a host has it; also when a change had begun before."""
+    if is_changing:
+        make(folder, "new-ca")
+    (old := folder / "old.pem").write_bytes((folder / "r2.crt").read_bytes())
+    for path in folder.iterdir():
+        if path.name not in {*kept, old.name}:
+            path.unlink()
+    assert make(folder, "new-ca") == ["made a CA"]
+    assert verifies(folder, "ca.crt", old.name)
+    assert make(folder, "new-ca") == []
+    make(folder, "renew-by-new-ca", *HOSTS)
+    make(folder, "drop-old-ca", *HOSTS)
+    assert verifies(folder, "ca.crt", "r1.crt")
+    assert not verifies(folder, "ca.crt", old.name)
+
+
+def test_without_its_folder_no_ca_is_changed(tmp_path: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        make(tmp_path / "tls", "new-ca")
+    assert "has no ca.crt: no CA to replace" in refused.value.stderr
+
+
+@pytest.mark.parametrize(
+    ("there", "handed"),
+    [
+        ([], []),
+        (["ca.crt"], ["ca"]),
+        (["ca.crt", "a.crt", "a.key"], ["ca", "certificate", "key"]),
+    ],
+    ids=["a check of a new fleet", "a folder that was lost", "as it should be"],
+)
+def test_hosts_get_what_the_folder_has(tmp_path: Path, there: list[str], handed: list[str]) -> None:
+    """The new CA first, where the folder was lost: the certificates come from it afterwards."""
+    for name in there:
+        (tmp_path / name).write_text(name)
+    files = ("defaults", "vars")
+    play = {
+        "hosts": "a",
+        "gather_facts": False,
+        "vars_files": [str(ANSIBLE / "roles" / "redis" / part / "main.yml") for part in files],
+        "tasks": [
+            {
+                "ansible.builtin.copy": {
+                    "content": "{{ __redis_converge_request.tls | to_json }}",
+                    "dest": str(tmp_path / "said.json"),
+                }
+            }
+        ],
+    }
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    given = {"redis_nova_password": "n", "redis_admin_password": "a", "redis_tls": True}
+    given["redis_tls_folder"] = str(tmp_path)
+    options = ("--inventory=a,", "--connection=local", "--extra-vars", json.dumps(given))
+    said = run_playbook(tmp_path / "play.yml", *options)
+    assert "failed=0" in said, said
+    assert sorted(json.loads((tmp_path / "said.json").read_text())) == handed

@@ -17,6 +17,7 @@ from nova.cli import app
 from tests.integration.ansible.conftest import ANSIBLE, NEW_HOST, run_playbook
 
 Run = Callable[..., str]
+Noted = Callable[..., list[str]]
 RUNNING = NEW_HOST | {"release": "1.0-old", "releases": ["1.0-old"]}
 STEWARDS = [{"name": name, "runs": "1.0-old", "release": "1.0-old"} for name in ("nova1", "nova2")]
 #: The first host of the fleet, which nobody reaches: nothing listens on port 1.
@@ -36,6 +37,21 @@ def asked(tmp_path: Path, programs: Path) -> Callable[..., list[str]]:
         return notes.read_text().splitlines()
 
     answer()
+    return answer
+
+
+@pytest.fixture
+def noted(tmp_path: Path, programs: Path) -> Noted:
+    """Let `nova-host` do what a script says; return what it was called with."""
+    notes = tmp_path / "noted"
+    notes.touch()
+
+    def answer(script: str = "exit 0") -> list[str]:
+        program = programs / "nova-host"
+        program.write_text(f"#!/bin/sh\necho \"$*\" >> '{notes}'\n{script}\n")
+        program.chmod(0o755)
+        return notes.read_text().splitlines()
+
     return answer
 
 
@@ -129,6 +145,90 @@ def test_the_lock_is_above_what_hosts_have_seen(
     asked(f"echo $NOVA_LOCK_ABOVE >> {tmp_path}/above; {LOCKS}")
     run("begin", base_survey=RUNNING | {"lock_token": 41})
     assert "41" in (tmp_path / "above").read_text().split()
+
+
+def test_each_try_for_the_lock_is_known_as_the_same_run(
+    run: Run, asked: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    """Redis may have given it at one whose answer was lost. The next run is another."""
+    runs = tmp_path / "runs"
+    tries = f"""echo $NOVA_LOCK_RUN >> {runs}; [ $(wc -l < {runs}) -ge 3 ] || exit 75"""
+    locks = f"""case "$2" in lock) {tries}; echo '{json.dumps({"token": 8})}';; esac"""
+    asked(locks)
+    for _ in range(2):
+        said = run("begin", base_survey=RUNNING, options=("-e", "__rollout_seconds_between=0"))
+        assert "exit 0" in said, said[-1500:]
+    first, second, third, of_another_run = runs.read_text().split()
+    assert first == second == third != of_another_run
+
+
+def test_a_redis_that_has_moved_is_asked_where_it_is_now(
+    run: Run, asked: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    """Hosts have the settings of before, with which nobody could be asked for the lock."""
+    asked(f'echo "$NOVA_REDIS_SETTINGS" >> {tmp_path}/settings; {LOCKS}')
+    now = {"REDIS_URL": "rediss://[fd00::1]:6379/0", "NOVA_REDIS_CA_FILE": ""}
+    run("begin", base_survey=RUNNING, rollout_redis_settings=now)
+    said = (tmp_path / "settings").read_text().splitlines()
+    words = {" ".join(sorted(line.split(" "))) for line in said}
+    assert words == {"NOVA_REDIS_CA_FILE= REDIS_URL=rediss://[fd00::1]:6379/0"}
+
+
+@pytest.mark.parametrize(
+    ("before", "moved"),
+    [
+        ({"REDIS_URL": "redis://a:6379/0", "NOVA_REDIS_TLS": "False"}, False),
+        ({"REDIS_URL": "redis://a:6379/0"}, False),
+        ({"REDIS_URL": "rediss://a:6379/0"}, True),
+        ({"REDIS_URL": "redis://a:6379/0", "NOVA_REDIS_TLS": "True"}, True),
+        ({}, False),
+    ],
+    ids=["as it is", "without a word of TLS", "TLS", "TLS of a group", "a new host"],
+)
+def test_a_host_that_reaches_redis_no_more_is_told_from_others(
+    tmp_path: Path, before: dict[str, str], moved: bool
+) -> None:
+    """All of them follow at once, behind the first: until then they do nothing."""
+    settings = {"REDIS_URL": "redis://a:6379/0", "NOVA_REDIS_TLS": False}
+    compared = {
+        "hosts": "all",
+        "gather_facts": False,
+        "vars": {"rollout_action": "site", "settings_environment": settings},
+        "vars_files": [str(ANSIBLE / "playbooks" / "vars" / "roll.yml")],
+        "tasks": [
+            {"ansible.builtin.set_fact": {"base_survey": {"redis_settings": before}}},
+            {"ansible.builtin.group_by": {"key": "roll_running"}},
+            {
+                "ansible.builtin.group_by": {
+                    "key": "roll_redis_{{ 'moved' if roll_redis_has_moved else 'stayed' }}"
+                }
+            },
+        ],
+    }
+    rolled = {
+        "hosts": "all",
+        "gather_facts": False,
+        "vars_files": compared["vars_files"],
+        "tasks": [{"ansible.builtin.debug": {"msg": "batches {{ roll_batches | join(' ') }}."}}],
+    }
+    playbook = tmp_path / "play.yml"
+    playbook.write_text(yaml.safe_dump([compared, rolled]))
+    said = run_playbook("--inventory=localhost,", "--connection=local", playbook)
+    assert f"batches 1 {'100%' if moved else '25%'}." in said
+
+
+def test_what_needs_no_lock_waits_for_who_has_it(run: Run, asked: Callable[..., list[str]]) -> None:
+    """And goes on where nobody can be asked: Redis may be what has to be mended."""
+    held = {"lock": {"owner": "bob@there", "reason": "deploy 3.0"}}
+    asked(f"echo '{json.dumps(held)}'")
+    said = run("held", base_survey=RUNNING)
+    assert "nothing was changed: bob@there works on the fleet, for deploy 3.0; wait" in said
+    assert "exit 2" in said
+    asked(f"""echo '{json.dumps({"lock": None})}'""")
+    assert "exit 0" in run("held", base_survey=RUNNING)
+    asked("exit 75")
+    assert "exit 0" in run("held", base_survey=RUNNING)
+    assert "exit 0" in run("held")
 
 
 def test_a_new_host_is_locked_for_and_gets_what_the_others_run(
@@ -256,27 +356,94 @@ def test_a_host_on_which_all_was_stopped_on_purpose_passes_the_gate(
     ],
 )
 def test_what_is_enabled_and_not_wanted_is_stopped_unless_it_is_somebodys_own(
-    run: Run, programs: Path, unit: str, is_stopped: bool
+    run: Run, noted: Noted, unit: str, is_stopped: bool
 ) -> None:
     """The scheduler is wanted; one of the workers has no file of Nova's."""
-    for name in ("nova-host", "systemctl"):
-        (programs / name).write_text("#!/bin/sh\n")
-        (programs / name).chmod(0o755)
+    noted()
     running = {"enabled": True, "state": "active", "stale": False}
     survey = RUNNING | {
         "workers": ["trends"],
         "units": dict.fromkeys(("celery-beat.service", unit), running),
     }
-    said = run("host", base_survey=survey, rollout_units=["celery-beat.service"])
-    assert (f"(item={unit})" in said) == is_stopped, said[-1500:]
+    run("host", hosts={"nova1": {}}, base_survey=survey, rollout_units=["celery-beat.service"])
+    assert [line for line in noted() if line.startswith("stop ")] == [f"stop {unit}"] * is_stopped
+
+
+def test_a_host_that_is_lost_while_it_stops_what_is_not_wanted_is_not_switched(
+    run: Run, noted: Noted, tmp_path: Path
+) -> None:
+    """What runs there would lose its settings, and serve every queue."""
+    (tmp_path / "connection").write_text("local")
+    noted(f"[ $1 = save ] && printf ssh > '{tmp_path}/connection'; exit 0")
+    connection = f"{{{{ lookup('ansible.builtin.file', '{tmp_path}/connection') }}}}"
+    flower = {"flower.service": {"enabled": True, "state": "active", "stale": False}}
+    survey = RUNNING | {"workers": [], "units": flower}
+    hosts = {"nova1": CUT_OFF | {"ansible_connection": connection}}
+    said = run("leave", "host", hosts=hosts, base_survey=survey)
+    assert "exit 2" in said
+    assert "Check that it was stopped" in said
+    assert "Switch the release" not in said
+    assert noted() == ["save"]
 
 
 def test_a_host_that_is_lost_before_it_was_saved_is_not_switched(run: Run) -> None:
     """It could not go back: what stands there as saved is of an earlier roll."""
-    said = run("host", hosts={"nova1": CUT_OFF}, base_survey=RUNNING)
+    said = run("leave", "host", hosts={"nova1": CUT_OFF}, base_survey=RUNNING)
     assert "exit 2" in said
     assert "Check that it was saved" in said
     assert "Switch the release" not in said
+
+
+@pytest.mark.parametrize("action", ["deploy", "restart"])
+def test_a_host_is_saved_before_its_api_is_taken_out_of_service(
+    run: Run, noted: Noted, action: str
+) -> None:
+    """The next roll then finds it due, and puts it back. A restart has nothing to go back to."""
+    noted()
+    frontend: dict[str, Any] = {"hosts": {"nova1": {}, "front1": CUT_OFF}}
+    facts = {"rollout_action": action, "rollout_frontends": ["front1"], "base_survey": RUNNING}
+    said = run("leave", options=("--limit=nova1",), **frontend, **facts)
+    assert "front1 cannot be reached" in said
+    assert noted() == (["save"] if action == "deploy" else [])
+
+
+def test_a_host_that_its_hook_refuses_is_not_left_in_the_middle_of_a_roll(
+    run: Run, noted: Noted, hooks: Path
+) -> None:
+    noted()
+    (hooks / "before-host").write_text("#!/bin/sh\necho 'not now' >&2; exit 1\n")
+    (hooks / "before-host").chmod(0o755)
+    assert "not now" in run("leave", hosts={"nova1": {}}, base_survey=RUNNING)
+    assert noted() == []
+
+
+def test_a_host_that_went_back_is_settled_when_its_api_is_in_service(
+    run: Run, noted: Noted
+) -> None:
+    """A run that is killed in between leaves a host that the next one finds due."""
+    noted()
+    frontend: dict[str, Any] = {"hosts": {"nova1": {}, "front1": CUT_OFF}}
+    facts = {"rollout_frontends": ["front1"], "base_survey": RUNNING}
+    said = run("back_host", options=("--limit=nova1",), **frontend, **facts)
+    assert noted() == ["back", "settle"]
+    assert said.index("Resume this host at each frontend") < said.index("Take it as good again")
+
+
+@pytest.mark.parametrize("action", ["deploy", "restart", "reboot"])
+def test_only_a_roll_says_that_what_runs_is_good(
+    run: Run, asked: Callable[..., list[str]], noted: Noted, action: str
+) -> None:
+    """Else a restart ends a roll that was interrupted, and a rollback goes one release too far."""
+    asked("case $2 in note) echo 'Redis is full' >&2; exit 1;; esac")
+    noted()
+    said = run("end", rollout_action=action, rollout_stewards=STEWARDS, rollout_token=7)
+    asks = [line.partition(": ")[2] for line in asked()]
+    is_roll = action == "deploy"
+    assert noted() == ["settle", "settle"] * is_roll
+    assert bool([line for line in asks if line.startswith("release good")]) == is_roll
+    assert "this could not be noted: Redis is full" in said
+    assert ("sudo nova release good" in said) == is_roll
+    assert "fleet unlock 7" in asks
 
 
 @pytest.mark.parametrize("lost", ["nova2", "nova0"])
@@ -296,6 +463,35 @@ def test_tasks_are_compared_though_the_first_steward_is_lost(
         assert "exit 2" in said
         assert "2.0-new cannot even list its tasks: " in said
         assert "port 1: Connection refused" in said
+
+
+@pytest.mark.parametrize(
+    ("action", "kind", "force", "is_refused"),
+    [
+        ("deploy", "task", False, True),
+        ("deploy", "task", True, False),
+        ("deploy", "data", False, True),
+        ("rollback", "task", False, False),
+        ("rollback", "data", False, True),
+    ],
+)
+def test_a_release_that_does_not_fit_is_refused_unless_it_is_forced(
+    run: Run,
+    asked: Callable[..., list[str]],
+    action: str,
+    kind: str,
+    force: bool,
+    is_refused: bool,
+) -> None:
+    """The screen says why. A rollback removes tasks; only data that it cannot read counts."""
+    change = {"kind": kind, "is_compatible": False, "detail": "report 3 is unknown to it"}
+    answer = f"""cat > /dev/null; echo '{json.dumps({"changes": [change]})}'; exit 1"""
+    asked(f"case $2 in manifest) echo '{{}}';; compare) {answer};; esac")
+    facts = {"rollout_stewards": STEWARDS, "rollout_from": "1.0-old", "rollout_force": force}
+    said = run("skew", rollout_action=action, **facts)
+    assert ("2.0-new does not fit 1.0-old" in said) == is_refused, said[-1500:]
+    assert ("report 3 is unknown to it; release the change in two steps" in said) == is_refused
+    assert ("exit 2" in said) == is_refused
 
 
 def test_a_fleet_is_found_behind_hosts_that_are_new_too(

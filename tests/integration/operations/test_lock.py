@@ -4,6 +4,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import redis
@@ -13,7 +14,14 @@ from nova.cli import app
 from nova.errors import ConflictError, InputError, NovaError
 from nova.operations import commands
 from nova.operations.audit import read_audit
-from nova.operations.lock import FleetLock, free_lock, read_lock, renew_lock, take_lock
+from nova.operations.lock import (
+    REMEMBER_SECONDS,
+    FleetLock,
+    free_lock,
+    read_lock,
+    renew_lock,
+    take_lock,
+)
 from nova.settings import Settings
 from nova.store import Keys, connect
 from tests.conftest import Invoke, wait_until
@@ -135,6 +143,43 @@ def test_a_token_is_above_what_hosts_have_seen(client: redis.Redis, settings: Se
     assert again.token == 43
 
 
+def test_who_has_not_heard_that_he_got_it_gets_it_again(
+    client: redis.Redis, settings: Settings
+) -> None:
+    """The connection broke after Redis had done it; a playbook tries again, as the same run."""
+
+    def take_as(run: str, **more: Any) -> FleetLock:
+        return take_lock(client, settings, owner="ann", reason="work", run=run, **more)
+
+    first = take_as("r1", ttl_seconds=60)
+    again = take_as("r1", ttl_seconds=900)
+    assert (again.token, again.acquired_at) == (first.token, first.acquired_at)
+    assert again.expires_at > first.expires_at
+    assert client.ttl(Keys.FLEET_LOCK) > REMEMBER_SECONDS + 800
+    assert read_lock(client) == again
+    # Nor does it take over from itself.
+    assert take_as("r1", take_over=True).token == first.token
+    assert read_audit(client, 5) == []
+    for other in ("r2", ""):
+        with pytest.raises(ConflictError, match="ann holds the lock"):
+            take_as(other)
+    free_lock(client, first.token)
+    assert take_as("r1").token == first.token + 1
+
+
+def test_who_gives_no_id_does_not_get_the_lock_of_another_without_one(
+    client: redis.Redis, settings: Settings
+) -> None:
+    """Nor one that a release has taken that knew no ids."""
+    take(client, settings)
+    for _ in range(2):
+        with pytest.raises(ConflictError):
+            take(client, settings)
+        client.hdel(Keys.FLEET_LOCK, "run")
+    with pytest.raises(InputError, match="--run must be one line"):
+        take_lock(client, settings, owner="ann", reason="work", run="a\nb")
+
+
 def test_a_clock_that_was_set_back_does_not_keep_a_lock(
     client: redis.Redis, settings: Settings
 ) -> None:
@@ -148,7 +193,8 @@ def test_a_full_redis_can_be_locked(client: redis.Redis, settings: Settings) -> 
     """Work on the fleet may be what helps it."""
     client.config_set("maxmemory", "1")
     try:
-        lock = take(client, settings)
+        lock = take_lock(client, settings, owner="ann", reason="work", run="r1")
+        take_lock(client, settings, owner="ann", reason="work", run="r1")
         renew_lock(client, lock.token)
         take_lock(client, settings, owner="bob", reason="urgent", take_over=True)
     finally:
@@ -175,6 +221,17 @@ def test_a_lost_lock_has_an_exit_code_of_its_own(
     assert result.exit_code == commands.LOCK_LOST_EXIT_CODE
     assert "bob took it" in result.stderr
     assert "change nothing" in result.stderr
+
+
+def test_a_playbook_gives_the_id_of_its_run_by_the_environment(
+    client: redis.Redis, command_line: Callable[..., Invoke], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It also asks releases that do not know the option."""
+    nova = command_line(commands)
+    monkeypatch.setenv("NOVA_LOCK_RUN", "r1")
+    words = ("--owner", "ann", "--reason", "deploy", "--json")
+    tokens = [json.loads(nova("fleet", "lock", *words))["token"] for _ in range(2)]
+    assert tokens[0] == tokens[1]
 
 
 def test_the_commands(client: redis.Redis, command_line: Callable[..., Invoke]) -> None:

@@ -323,6 +323,50 @@ def test_drained_workers_come_back_also_after_an_interruption(host: Host) -> Non
     assert host.run("refresh") == []
 
 
+def test_a_drained_worker_that_is_stopped_for_good_does_not_come_back(host: Host) -> None:
+    """Its settings go: it would serve every queue. Interrupted, it is enabled yet, and found."""
+    other = "celery-worker@analysis.service"
+    host.runs(WORKER)
+    host.runs(other)
+    host.run("drain")
+    host.runs(WORKER, state="inactive")
+    host.runs(other, state="inactive")
+    assert host.run("stop", [WORKER], check=True) == [f"stopped {WORKER}"]
+    assert host.program.drained() == [other, WORKER]
+    assert host.run("stop", [WORKER]) == [f"stopped {WORKER}"]
+    assert host.asked[-2:] == [f"stop {WORKER}", f"disable --quiet {WORKER}"]
+    assert host.run("refresh") == [f"restarted {other}"]
+    del host.units[WORKER]
+    assert host.run("stop", [WORKER]) == []
+
+
+def test_the_last_drained_worker_that_is_stopped_for_good_leaves_nothing_to_start(
+    host: Host,
+) -> None:
+    host.runs(WORKER)
+    host.run("drain")
+    host.run("stop", [WORKER])
+    assert host.program.drained() == []
+    assert host.run("refresh") == []
+
+
+def test_a_drained_worker_that_had_not_run_before_stays_stopped_when_a_host_goes_back(
+    host: Host,
+) -> None:
+    """A roll has added it, and the next one has drained it: its settings are not brought back."""
+    host.install("1.0-a")
+    host.run("switch", "1.0-a")
+    host.runs(BEAT)
+    host.run("save")
+    host.runs(WORKER)
+    host.run("drain")
+    host.runs(WORKER, state="inactive")
+    host.asked.clear()
+    assert host.run("back")[-1] == "went back to 1.0-a"
+    assert host.program.drained() == []
+    assert [asked for asked in host.asked if WORKER in asked] == []
+
+
 def test_the_api_stops_while_its_socket_is_changed(host: Host) -> None:
     """systemd changes no socket under a running service."""
     host.runs(SOCKET, stale=True)
@@ -363,6 +407,19 @@ def test_a_unit_starts_with_the_files_that_it_names(host: Host) -> None:
 
 
 # --- The survey
+
+
+def test_what_an_unfinished_roll_found_is_told_until_it_is_settled(host: Host) -> None:
+    host.install("1.0-a")
+    host.install("2.0-b")
+    host.run("switch", "1.0-a")
+    assert host.program.saved_release() == ""
+    host.run("save")
+    host.run("switch", "2.0-b")
+    assert host.program.saved_release() == "1.0-a"
+    host.run("settle")
+    assert host.program.saved_release() == ""
+
 
 CHRONY = """\
 Reference ID    : CB00710F (203.0.113.15)
@@ -410,6 +467,15 @@ def test_folders_that_somebody_removed_are_missed(host: Host) -> None:
     folders.write_text((ROLES / "base/files/etc/tmpfiles.d/nova.conf").read_text())
     assert "/etc/nova" not in host.program.missing_folders()
     assert "/etc/nova/credentials" in host.program.missing_folders()
+
+
+def test_the_survey_tells_where_redis_is_and_no_secret(host: Host) -> None:
+    assert host.program.redis_settings() == {}
+    settings = host.root / "etc/nova/nova.env"
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text("NOVA_REDIS_TLS='True'\nREDIS_URL='redis://a:6379/0'\nOTHER='x'\n")
+    found = {"NOVA_REDIS_TLS": "True", "REDIS_URL": "redis://a:6379/0"}
+    assert host.program.redis_settings() == found
 
 
 def test_a_program_that_is_not_there_says_nothing(host: Host) -> None:

@@ -4,6 +4,7 @@
     nova-host survey           all that the roles want to know of the host, as JSON
     nova-host record UNIT      note what UNIT starts with; the unit itself calls this at its start
     nova-host drain            stop the workers, which finish what they run, and remember which
+    nova-host stop UNIT...     stop units for good: neither a boot nor `refresh` starts them again
     nova-host switch RELEASE   make an installed release the current one, with its units
     nova-host refresh          restart what runs something else than what is installed
     nova-host save             keep what is installed, until `settle`, to be able to go back to it
@@ -12,11 +13,12 @@
     nova-host await [UNIT...]  wait until units run what is installed; all that are enabled
     nova-host logs [UNIT...]   the last lines of units' logs; of those that should be up and are not
 
-`drain`, `switch`, `refresh`, `save`, `back` and `settle` print a line for each thing they changed,
-and nothing when there was nothing to change; with --check they only say what they would do. Each
-may be interrupted, and run again. Playbooks put the token of the fleet's lock into NOVA_LOCK_TOKEN:
-a run whose lock was taken over is refused, with exit code 3, where the other run has been. Only the
-standard library is used: a host has nothing else when it is surveyed for the first time.
+`drain`, `stop`, `switch`, `refresh`, `save`, `back` and `settle` print a line for each thing they
+changed, and nothing when there was nothing to change; with --check they only say what they would
+do. Each may be interrupted, and run again. Playbooks put the token of the fleet's lock into
+NOVA_LOCK_TOKEN: a run whose lock was taken over is refused, with exit code 3, where the other run
+has been. Only the standard library is used: a host has nothing else when it is surveyed for the
+first time.
 """
 
 import argparse
@@ -90,6 +92,8 @@ OTHER_FILES = (
     "opt/nova/packages/Packages",
     "opt/nova/packages/complete",
 )
+#: Of the host's settings, those that say where Redis is and how it talks.
+REDIS_SETTING = re.compile(r"^(REDIS_URL|NOVA_REDIS_TLS)='([^']*)'$", re.M)
 #: Files and folders in /etc/systemd/system that belong to Nova, links in *.wants included.
 OWN_UNIT_NAME = re.compile(r"^(celery-worker@|celery-beat\.|nova\.target|nova-api\.|flower\.)")
 
@@ -261,6 +265,32 @@ def remember_drained(names: Iterable[str]) -> None:
 def drained() -> list[str]:
     """Return the units that were stopped only for now."""
     return DRAINED.read_text().split() if DRAINED.exists() else []
+
+
+def forget_drained(names: Iterable[str]) -> None:
+    """Note that these units, if `drain` has stopped them, are not to be started again."""
+    left = {*drained()} - {*names}
+    if left:
+        DRAINED.write_text("\n".join(sorted(left)))
+    else:
+        DRAINED.unlink(missing_ok=True)
+
+
+def stop(names: list[str], check: bool) -> Iterator[str]:
+    """Stop and disable these units, those too that an interrupted run has drained.
+
+    They are disabled last: the next run finds by that what an interruption has left.
+    """
+    found = units()
+    due = [
+        name for name in names if name in found and (is_up(found[name]) or found[name]["enabled"])
+    ]
+    if due and not check:
+        forget_drained(due)
+        systemctl("stop", *due)
+        systemctl("disable", "--quiet", *due)
+    for name in due:
+        yield f"stopped {name}"
 
 
 def refresh(check: bool, everything: bool = False) -> Iterator[str]:
@@ -551,6 +581,8 @@ def back(check: bool) -> Iterator[str]:
     state = saved_state()
     found = units()
     surplus = [n for n, u in found.items() if is_up(u) and n not in state["running"]]
+    if not check:
+        forget_drained({*drained()} - {*state["running"]})
     if surplus and not check:
         systemctl("stop", *surplus)
     if not state["release"]:
@@ -570,6 +602,11 @@ def saved_state() -> dict[str, Any]:
     """Return which release was saved, and which units ran."""
     state: dict[str, Any] = json.loads((SAVED / "state.json").read_text())
     return state
+
+
+def saved_release() -> str:
+    """Return the release that an unfinished roll has found here; empty if there is none."""
+    return str(saved_state()["release"]) if (SAVED / "pending").exists() else ""
 
 
 def bring_back(release: str) -> None:
@@ -624,9 +661,20 @@ def survey() -> dict[str, Any]:
         "release": current_release(),
         "releases": complete_releases(),
         "pending": (SAVED / "pending").exists(),
+        "saved": saved_release(),
         "drained": drained(),
         "lock_token": last_token(),
+        "redis_settings": redis_settings(),
     }
+
+
+def redis_settings() -> dict[str, str]:
+    """Return the settings by which Nova's processes reach Redis; no secret is among them."""
+    try:
+        text = (CONFIGURATION / "nova.env").read_text()
+    except FileNotFoundError:
+        return {}
+    return dict(REDIS_SETTING.findall(text))
 
 
 def free_megabytes(path: Path) -> int:
@@ -727,9 +775,11 @@ def parse() -> argparse.Namespace:
     shown.add_argument("unit", nargs="*")
     shown.add_argument("--lines", type=int, default=20)
     shown.add_argument("--json", action="store_true", help="for programs: a list of lines")
-    for name in ("drain", "switch", "refresh", "save", "back", "settle"):
+    for name in ("drain", "stop", "switch", "refresh", "save", "back", "settle"):
         command = commands.add_parser(name)
         command.add_argument("--check", action="store_true", help="only say what would be done")
+        if name == "stop":
+            command.add_argument("unit", nargs="+")
         if name == "switch":
             command.add_argument("release")
         if name == "refresh":
@@ -759,6 +809,8 @@ def run(options: argparse.Namespace) -> None:
 
 def changes(options: argparse.Namespace) -> Iterator[str]:
     """Do what changes the host, and yield a line for each change."""
+    if options.command == "stop":
+        return stop(options.unit, options.check)
     if options.command == "switch":
         return switch(options.release, options.check)
     if options.command == "refresh":

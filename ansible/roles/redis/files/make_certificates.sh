@@ -5,7 +5,8 @@
 #                                                        within 30 days, or name another address
 #   make_certificates.sh FOLDER renew HOST=ADDRESS ...   a new certificate and key for each host
 #   make_certificates.sh FOLDER renew-by-new-ca HOST=ADDRESS ...  the same between the two below
-#   make_certificates.sh FOLDER new-ca                   a new CA; the old one is trusted beside it
+#   make_certificates.sh FOLDER new-ca                   a new CA; the old one, of which ca.crt is
+#                                                        enough, is trusted beside it
 #   make_certificates.sh FOLDER drop-old-ca HOST=ADDRESS ...  trust the new CA alone, when these hosts
 #                                                        have certificates of it
 #   make_certificates.sh FOLDER check-ACTION ...         nothing; prints what ACTION would make
@@ -58,6 +59,11 @@ END
     echo "made the certificate of $host"
 }
 
+# Whether the key is here of a CA that is trusted.
+has_issuer() {
+    [ -f issuer.key ] && openssl verify -CAfile ca.crt issuer.crt > /dev/null 2>&1
+}
+
 is_good() {
     host=$1 address=$2
     [ -f "$host.key" ] && [ "$(cat "$host.address" 2>/dev/null)" = "$address" ] &&
@@ -67,9 +73,9 @@ is_good() {
 
 case $action in
     new-ca)
-        [ -f issuer.crt ] || { echo "$folder has no CA of Nova's to replace" >&2; exit 1; }
-        # Interrupted half-way: the new one is there already.
-        if [ "$(grep -c BEGIN ca.crt)" -gt 1 ]; then exit 0; fi
+        [ -f ca.crt ] || { echo "$folder has no ca.crt: no CA to replace" >&2; exit 1; }
+        # Interrupted half-way: the new one is there already, unless its key was lost.
+        if [ "$(grep -c BEGIN ca.crt)" -gt 1 ] && has_issuer; then exit 0; fi
         if [ -n "$checking" ]; then
             echo "would make another CA"
             exit 0
@@ -98,6 +104,13 @@ case $action in
         ;;
 esac
 
+# Nobody would trust what comes from a new one.
+if [ -f ca.crt ] && ! has_issuer; then
+    echo "$folder has no issuer.key of a CA in its ca.crt; copy the folder from the controller that" \
+        "made it, or where the key is lost make another CA: for Redis with" \
+        "rotate-certificates.yml -e new_ca=true, else as docs/operations.md says" >&2
+    exit 1
+fi
 if [ ! -f issuer.key ]; then
     if [ -n "$checking" ]; then
         echo "would make a CA and certificates"

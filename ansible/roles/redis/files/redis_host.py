@@ -123,9 +123,16 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def certificates(text: str) -> set[str]:
+    """Return the certificates of a file in PEM, each as its text."""
+    found = re.findall(r"-----BEGIN CERTIFICATE-----(.+?)-----END", text, re.DOTALL)
+    return {"".join(lines.split()) for lines in found}
+
+
 def run(*command: str, check: bool = True) -> str:
-    """Run a program and return what it prints."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    """Run a program and return what it prints: in English, whatever the host speaks."""
+    environment = os.environ | {"LC_ALL": "C"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if check and done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise ProblemError(f"`{' '.join(command)}` failed: {last}")
@@ -354,12 +361,25 @@ class Host:
         if len(self.peers) > 1:
             found["sentinel"] = self.watched()
         policy = run("apt-cache", "policy", "redis-server", check=False)
-        versions = re.findall(r"(?:Installed|Candidate): (?:\d+:)?(\d+\.\d+)", policy)
+        versions = re.findall(r"(?:Installed|Candidate): (?:\d+:)?(\d+\.\d+(?:\.\d+)*)", policy)
         found["version"] = (versions or ["0.0"])[0]
+        found["newest"] = (versions or ["0.0"])[-1]
+        found["ca"] = self.trusted_ca()
         found["has_watched"] = (FOLDER / "sentinel.conf").exists()
         programs = ["redis-server", "redis-sentinel"] if self.me["sentinel"] else ["redis-server"]
         found["missing"] = [name for name in programs if not shutil.which(name)]
         return found
+
+    def trusted_ca(self) -> str:
+        """Return whose CA this host trusts: `ours`, if the controller has it, `another`, or empty.
+
+        While the CA changes a file has two; one in common is enough.
+        """
+        file = FOLDER / "tls" / "ca.crt"
+        if not file.exists():
+            return ""
+        known = certificates(self.request["tls"].get("ca", ""))
+        return "ours" if known & certificates(file.read_text(encoding="utf-8")) else "another"
 
     def watched(self) -> dict[str, str] | None:
         """Return what the sentinels say of the primary, None if none answers.
@@ -498,6 +518,7 @@ class Host:
         written = [
             self.write(FOLDER / "tls" / name, tls[part], "0640", "redis")
             for part, name in names.items()
+            if part in tls  # whoever has lost the folder has a new CA first, and no certificates
         ]
         if self.check or not (any(written) or self.shows_other_certificate(self.server)):
             return
@@ -517,7 +538,7 @@ class Host:
         if connection is None or not isinstance(connection.socket, ssl.SSLSocket):
             return False
         shown = ssl.DER_cert_to_PEM_cert(connection.socket.getpeercert(binary_form=True) or b"")
-        return shown.strip() not in self.request["tls"]["certificate"]
+        return shown.strip() not in self.request["tls"].get("certificate", shown)
 
     def kernel(self) -> None:
         """Set what Redis wants of the kernel, or say that this host does not let it be set."""
@@ -1120,10 +1141,20 @@ def poll_problem(work: Callable[[], None], seconds: float) -> None:
         time.sleep(1)
 
 
-def upgradable(packages: Iterable[str]) -> bool:
-    """Return whether a newer version of any package is to be had."""
+def upgradable(packages: list[str]) -> bool:
+    """Return whether a newer version of any package is to be had.
+
+    Raises:
+        ProblemError: apt-cache names no version of any of them.
+    """
     text = run("apt-cache", "policy", *packages)
     installed = re.findall(r"Installed: (\S+)", text)
+    if not installed:
+        command = f"apt-cache policy {' '.join(packages)}"
+        raise ProblemError(
+            f"`{command}` names no version, so nothing was upgraded; see that the host's package "
+            "sources have these packages"
+        )
     return installed != re.findall(r"Candidate: (\S+)", text)
 
 
@@ -1157,8 +1188,11 @@ def size(text: str) -> str:
 
 
 def quoted(value: str) -> str:
-    """Return a value as it stands in a configuration file."""
-    return value if re.fullmatch(r"[\w./:*@ -]+", value) else json.dumps(value)
+    """Return a value as it stands in a configuration file.
+
+    Redis takes several addresses in one pair of quotes, too; a password without them it would not.
+    """
+    return value if re.fullmatch(r"[\w./:*@-]+", value) else json.dumps(value, ensure_ascii=False)
 
 
 def main() -> None:
