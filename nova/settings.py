@@ -433,10 +433,10 @@ class Settings(BaseSettings):
 
     @property
     def wait_replicas(self) -> int:
-        """How many replicas must have a published task before it counts as published.
+        """How many replicas must have a published task, or a commit of one, before it counts.
 
         A majority of the group less the primary, which has it already: whichever majority elects
-        the next primary, one of its members has the task.
+        the next primary, one of its members has it.
         """
         return self.redis_group_size // 2
 

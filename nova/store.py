@@ -9,12 +9,14 @@ from urllib.parse import parse_qsl, unquote
 
 import redis
 from redis.backoff import NoBackoff
+from redis.client import Pipeline
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
     NoPermissionError,
     RedisError,
     ResponseError,
+    WatchError,
 )
 from redis.retry import Retry
 
@@ -255,8 +257,8 @@ def connect(settings: Settings, timeout_seconds: float = SOCKET_TIMEOUT_SECONDS)
 
     No command is repeated by the client, for it may have been done. So a command fails within
     `timeout_seconds` on a connection that stands, and on a new one within those and the two seconds
-    for connecting. With Sentinel come two seconds for each sentinel that does not answer, once:
-    the first that answers is asked first from then on.
+    for connecting. With Sentinel come two seconds for each sentinel that does not answer, once in
+    half a minute in all of the process: it is asked last meanwhile.
     """
     options = {
         "socket_timeout": timeout_seconds,
@@ -354,6 +356,25 @@ def redis_errors(settings: Settings) -> Iterator[None]:
         raise UnavailableError(
             f"Redis at {where} does not answer: {error}; is it running, and is REDIS_URL right?"
         ) from error
+
+
+def execute_watched(transaction: Pipeline) -> list[Any]:
+    """Send a transaction whose keys are watched.
+
+    redis-py turns a connection that is lost meanwhile into a `WatchError`, as if nothing had
+    happened. But the answer may have been lost: who then repeats may do everything twice.
+
+    Raises:
+        redis.WatchError: a watched key has changed; nothing happened.
+        redis.RedisError: Redis did not take it, or its answer was lost.
+    """
+    try:
+        return transaction.execute()
+    except WatchError as error:
+        lost = error.__context__
+        if isinstance(lost, redis.ConnectionError | redis.TimeoutError):
+            raise lost from None
+        raise
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from nova.governance.models import (
 )
 from nova.reports import LATEST, ReportStore
 from nova.staging import Staging
-from nova.store import Keys
+from nova.store import Keys, execute_watched
 
 STORE = ReportStore("governance", Report, ReportLine)
 T = TypeVar("T")
@@ -46,7 +46,7 @@ def commit_plainly(effects: Pipeline, _: Report, transaction: Pipeline) -> None:
     transaction.multi()
     for arguments, options in effects.command_stack:
         transaction.execute_command(*arguments, **options)  # type: ignore[no-untyped-call]
-    transaction.execute()
+    execute_watched(transaction)
 
 
 def publish(

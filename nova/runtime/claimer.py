@@ -18,6 +18,7 @@ import redis
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from nova.runtime.claims import (
+    CLAIM_LIMIT,
     ClaimCalls,
     ClaimedMessage,
     Claims,
@@ -36,14 +37,16 @@ WAIT_SECONDS = 4
 #: Seconds after which an idle claimer looks all the same: nobody is woken by what stock publishers
 #: put into kombu's lists for priorities.
 LOOK_SECONDS = 10.0
-#: Seconds after which an answer that should be there means a broken connection.
+#: Seconds after which an answer that should be there means a broken connection. That of a claim
+#: comes when it is on the disk, so a slow disk gets more time.
 OVERDUE_SECONDS = 3.0
+CLAIM_OVERDUE_SECONDS = 5.0
 #: Seconds to leave Redis alone after it could not do what was asked: full, loading, no replicas.
 BACKOFF_SECONDS = 0.5
 #: Seconds between two lines in the log about that.
 LOG_INTERVAL_SECONDS = 60.0
-#: Messages that one call claims at most.
-CLAIM_LIMIT = 16
+#: The scripts that the main line sends.
+SCRIPTS = ("settle", "abandon", "leave", "claim")
 
 
 class Line:
@@ -153,7 +156,11 @@ class Claimer:
         self.waiting: dict[str, WaitingLine] = {}
         self._shas: dict[str, str] = {}
         self._sent_settlements: list[Settlement] = []
+        #: Claims without an answer that were sent to be undone.
+        self._abandoned: list[int] = []
         self._wanted = 0
+        #: Of the last claim that was sent.
+        self._number = 0
         #: Queues of which Redis has moved a message into the inbox, unclaimed so far; at first
         #: those of the connection before this one, when there was one.
         self._arrived = {queue_of_inbox(inbox) for inbox in holdings.inboxes()}
@@ -184,7 +191,7 @@ class Claimer:
         Raises:
             redis.RedisError: the connection is lost; Celery makes a new one.
         """
-        self.main.check_overdue(OVERDUE_SECONDS)
+        self.main.check_overdue(CLAIM_OVERDUE_SECONDS)
         for line in self.waiting.values():
             line.check_overdue(WAIT_SECONDS + OVERDUE_SECONDS)
         if self.main.is_busy or time.monotonic() < self._retry_at:
@@ -195,7 +202,7 @@ class Claimer:
         settlements = self._holdings.settlements()
         is_hungry = room > 0 and (self._should_look or not self._all_wait())
         left_over = self._left_over(room)
-        if settlements or is_hungry or left_over:
+        if settlements or is_hungry or left_over or self._holdings.unanswered:
             self._send(settlements, left_over, room if is_hungry else 0)
 
     def _left_over(self, room: int) -> list[str]:
@@ -229,12 +236,20 @@ class Claimer:
         calls: list[ScriptCall] = []
         if settlements:
             calls.append(self._calls.settle(owner, settlements))
+        # No claim is under way: what was not answered until now will not be.
+        abandoned = sorted(self._holdings.unanswered)
+        if abandoned:
+            calls.append(self._calls.abandon(owner, abandoned))
         if left_over:
             calls.append(self._calls.leave(left_over))
         if wanted:
-            calls.append(self._calls.claim(owner, self._channel.next_queues(), wanted))
+            self._number = owner.next_call()
+            queues = self._channel.next_queues()
+            calls.append(self._calls.claim(owner, queues, wanted, self._number))
         if self.main.open():
-            self._shas = {name: self._load(name) for name in ("settle", "leave", "claim")}
+            self._load_all()
+        if wanted:
+            self._holdings.unanswered.add(self._number)
         self.main.send(
             [
                 ["EVALSHA", self._shas[call.name], len(call.keys), *call.keys, *call.args]
@@ -242,9 +257,13 @@ class Claimer:
             ]
         )
         self._sent_settlements, self._left, self._wanted = settlements, left_over, wanted
+        self._abandoned = abandoned
         if wanted:
             self._should_look = False
             self._looked_at = time.monotonic()
+
+    def _load_all(self) -> None:
+        self._shas = {name: self._load(name) for name in SCRIPTS}
 
     def _load(self, name: str) -> str:
         sha = self.main.ask("SCRIPT", "LOAD", source(name))
@@ -258,6 +277,7 @@ class Claimer:
         # One may have failed and the others not: what was claimed is held, whatever else happened.
         for was_sent, take in (
             (self._sent_settlements, self._on_settled),
+            (self._abandoned, self._on_abandoned),
             (self._left, self._on_left),
             (self._wanted, self._on_claims),
         ):
@@ -265,10 +285,19 @@ class Claimer:
                 answer = answers.pop(0)
                 if not isinstance(answer, ResponseError):
                     take(answer)
-        self._sent_settlements, self._left, self._wanted = [], [], 0
+        self._sent_settlements, self._abandoned, self._left, self._wanted = [], [], [], 0
         if errors:
             self._should_look = True
             self._on_error(errors[0])
+
+    def _on_abandoned(self, returned: int) -> None:
+        self._holdings.unanswered.difference_update(self._abandoned)
+        if returned:
+            logger.warning(
+                "Redis had claimed %d messages for this worker without an answer; returned to "
+                "their queues",
+                returned,
+            )
 
     def _on_left(self, _moved: int) -> None:
         self._arrived -= {queue_of_inbox(inbox) for inbox in self._left}
@@ -291,6 +320,7 @@ class Claimer:
         self._arrived -= {item.queue for item in claimed} | {item.queue for item in aside}
         # First of all, so that none is forgotten when one cannot be delivered.
         payloads = [self._channel.take_note(message) for message in claimed]
+        self._holdings.unanswered.discard(self._number)
         for item in aside:
             self._channel.on_set_aside(item)
         for message, payload in zip(claimed, payloads, strict=True):
@@ -350,7 +380,7 @@ class Claimer:
 
     def _on_error(self, error: ResponseError) -> None:
         if isinstance(error, NoScriptError):
-            self._shas = {name: self._load(name) for name in ("settle", "leave", "claim")}
+            self._load_all()
             return
         if isinstance(error, ReadOnlyError):
             # The server became a replica. Another connection finds the primary.

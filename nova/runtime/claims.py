@@ -25,6 +25,10 @@ LEASE_SECONDS: int = Settings.model_fields["lease_seconds"].default
 RENEWALS_PER_LEASE = 6
 #: A message that was started so often and never finished is poison.
 STARTS_ALLOWED = 5
+#: Messages that one call claims at most, and tokens that it makes at most: those of the copies that
+#: it sets aside on the way are among them (`ASIDE_LIMIT` in lua/claim.lua).
+CLAIM_LIMIT = 16
+TOKENS_PER_CALL = CLAIM_LIMIT + 100
 #: A copy of a task that runs already is looked at again after so many renewal intervals.
 DEFER_RENEWALS = 1
 #: kombu's lists for priorities, which stock publishers may use: the suffixes after the queue.
@@ -151,8 +155,13 @@ class ClaimCalls:
         """Seconds between two renewals."""
         return self.lease_seconds / RENEWALS_PER_LEASE
 
-    def claim(self, owner: Owner, queues: Sequence[str], wanted: int) -> ScriptCall:
-        """Take up to `wanted` messages: first what waits in the inboxes, then in turn."""
+    def claim(
+        self, owner: Owner, queues: Sequence[str], wanted: int, number: int | None = None
+    ) -> ScriptCall:
+        """Take up to `wanted` messages: first what waits in the inboxes, then in turn.
+
+        `number` is one of `owner.next_call`, for who wants to know it.
+        """
         sources = [(owner.inbox(queue), queue) for queue in queues]
         sources += [(queue + suffix, queue) for suffix in PRIORITY_SUFFIXES for queue in queues]
         return ScriptCall(
@@ -166,7 +175,7 @@ class ClaimCalls:
             ],
             args=[
                 owner.token_prefix,
-                owner.next_call(),
+                owner.next_call() if number is None else number,
                 wanted,
                 self.lease_seconds,
                 self.starts_allowed,
@@ -196,6 +205,20 @@ class ClaimCalls:
                 self.lease_seconds,
                 owner.worker,
                 *steps,
+            ],
+        )
+
+    def abandon(self, owner: Owner, numbers: Iterable[int]) -> ScriptCall:
+        """Put back what these claims have taken, whose answer never came."""
+        return ScriptCall(
+            name="abandon",
+            keys=[Keys.HELD, Keys.HELD_INDEX],
+            args=[
+                owner.token_prefix,
+                TOKENS_PER_CALL,
+                Keys.RUN_PREFIX,
+                RUN_EXPIRES_SECONDS,
+                *numbers,
             ],
         )
 
@@ -282,6 +305,11 @@ class Claims:
     def settle(self, *settlements: Settlement) -> list[bool]:
         """End claims; False where another holds the message by now."""
         return [bool(held) for held in self._run(self.calls.settle(self.owner, settlements))]
+
+    def abandon(self, numbers: Iterable[int]) -> int:
+        """Put back what claims have taken whose answer never came; return how many messages."""
+        returned: int = self._run(self.calls.abandon(self.owner, numbers))
+        return returned
 
     def renew(self, tokens: Sequence[str], inboxes: Sequence[str] = ()) -> set[str]:
         """Renew leases; return the tokens that are lost."""

@@ -148,6 +148,8 @@ class NovaConsumer(Consumer):  # type: ignore[misc]
         # Not by its name: it is in no list, and there may be many.
         queue = queue_label((message.delivery_info or {}).get("routing_key"))
         COUNTS.event("rejected", UNKNOWN_TASK, queue)
+        # The claim counts no start of a task with an ETA, and here that never comes.
+        HOLDINGS.start(message.delivery_tag)
         HOLDINGS.postpone(message.delivery_tag, UNKNOWN_TASK_SECONDS)
 
     def apply_eta_task(self, task: Any) -> None:

@@ -32,6 +32,9 @@ class Holdings:
         self._lost: set[str] = set()
         self._settlements: list[Settlement] = []
         self._inboxes: set[str] = set()
+        #: Numbers of claims that Redis was asked for and has not answered. No lock: only the event
+        #: loop looks at them.
+        self.unanswered: set[int] = set()
 
     def add(self, message: ClaimedMessage, *, has_eta: bool) -> None:
         """Take note of a message that was claimed."""

@@ -21,7 +21,7 @@ import redis
 import nova
 from nova.runtime.issued import RECENT_TASKS_KEPT
 from nova.runtime.messages import PreparedMessage
-from nova.runtime.scripts import load
+from nova.runtime.scripts import load, run_confirmed
 from nova.runtime.slots import EPOCH, Mark
 from nova.settings import SchedulerMode
 from nova.store import Keys
@@ -181,12 +181,15 @@ class Leader:
         ]
         if not replicas:
             return Fired(_status(self._fire(keys=keys, args=arguments)))
-        # WAIT is about the connection that it comes on: a pipeline has only one.
-        with self._client.pipeline(transaction=False) as pipeline:
-            self._fire(keys=keys, args=arguments, client=pipeline)
-            pipeline.wait(replicas, round(WAIT_SECONDS * 1000))
-            answer, confirmed = pipeline.execute()
-        return Fired(_status(answer), int(confirmed))
+        answer, confirmed = run_confirmed(
+            self._client,
+            self._fire,
+            keys=keys,
+            args=arguments,
+            replicas=replicas,
+            seconds=WAIT_SECONDS,
+        )
+        return Fired(_status(answer), confirmed)
 
     def take(
         self,

@@ -2,7 +2,9 @@
 
 A task records what it is to change as Redis commands, and commits them together with its result.
 The commit compares the token of the task's claim with the holder of the run; a worker that was
-declared dead changes nothing, and a run that is done is not started again. For example:
+declared dead changes nothing, and a run that is done is not started again. In a Redis group a
+commit counts once enough replicas have it: the worker still knows of it after a failover, and would
+acknowledge what Redis has forgotten. For example:
 
     @shared_task(name="nova.trends.scan_task", bind=True, base=NovaTask)
     def scan_task(self):
@@ -26,13 +28,14 @@ from celery import Celery, states
 from celery.exceptions import Ignore
 from redis.client import Pipeline
 
+from nova.errors import UnavailableError
 from nova.runtime.claims import RUN_EXPIRES_SECONDS, ClaimCalls, ScriptCall, Word
 from nova.runtime.deliveries import queue_label
 from nova.runtime.issued import note_recent
 from nova.runtime.messages import prepare
-from nova.runtime.scripts import load
+from nova.runtime.scripts import load, run_confirmed
 from nova.settings import get_settings
-from nova.store import Keys
+from nova.store import Keys, execute_watched
 
 #: Header under which a task finds the token of its claim; the transport puts it there.
 TOKEN_HEADER = "nova_token"  # noqa: S105  # no secret
@@ -44,6 +47,10 @@ Divert = Callable[[list[list[Word]]], None]
 OUTBOX_NAMESPACE = uuid.UUID("5f0e3c1a-9d0b-4b7e-8f53-6a1f2c7d9b40")
 #: Words of one command, which Lua passes on through its stack.
 WORDS_LIMIT = 4000
+#: Most seconds for the replicas to confirm a commit; less than the socket timeout.
+WAIT_SECONDS = 2.0
+#: What is written behind a commit expires by itself.
+CHECK_EXPIRES_SECONDS = 60
 
 
 class StaleRunError(Ignore):  # type: ignore[misc]  # celery ships no types
@@ -66,7 +73,9 @@ class Run:
         self._app: Celery = task.app
         self._client = client
         # Over the stock transport there are no claims; a token would be one of an earlier start.
-        is_stock = bool({"ledger", "transport"} & get_settings().stock_parts)
+        settings = get_settings()
+        is_stock = bool({"ledger", "transport"} & settings.stock_parts)
+        self._wait_replicas = settings.wait_replicas
         self._token: str | None = None if is_stock else task.request.get(TOKEN_HEADER)
         self._divert: Divert | None = task.request.get(DIVERT)
 
@@ -128,6 +137,8 @@ class Run:
 
         Raises:
             StaleRunError: another worker has this run by now. Let it end the task.
+            UnavailableError: too few replicas confirmed it in time, a failover may forget it. Let
+                the task be retried: where the commit stands, the retry is dropped as a copy.
             redis.WatchError: a watched key has changed; nothing happened, compute anew.
             redis.RedisError: Redis did not take it, or its answer was lost. The task may be
                 retried: what was committed is not committed again.
@@ -147,6 +158,7 @@ class Run:
 
         Raises:
             StaleRunError: another worker has this run by now.
+            UnavailableError: too few replicas confirmed it in time, a failover may forget it.
         """
         return self._execute(_recorded(effects), name, None) == "committed"
 
@@ -169,17 +181,50 @@ class Run:
             transaction.multi()
         for command in commands:
             transaction.execute_command(*command)  # type: ignore[no-untyped-call]
-        transaction.execute()
+        execute_watched(transaction)
 
     def _run_script(self, call: ScriptCall, transaction: "Pipeline | None") -> str:
         script = load(self._client, call.name)
-        if transaction is None:
-            answer = script(keys=call.keys, args=call.args)
-        else:
+        confirmed = wanted = self._wait_replicas
+        if transaction is not None:
             transaction.multi()
             script(keys=call.keys, args=call.args, client=transaction)
             answer = transaction.execute()[-1]
-        return cast(bytes, answer).decode()
+            if wanted and answer != b"stale":
+                confirmed = self._look_again()
+        elif wanted:
+            answer, confirmed = run_confirmed(
+                self._client,
+                script,
+                keys=call.keys,
+                args=call.args,
+                replicas=wanted,
+                seconds=WAIT_SECONDS,
+            )
+        else:
+            answer = script(keys=call.keys, args=call.args)
+        status = cast(bytes, answer).decode()
+        # Of a run that is another's there is nothing to confirm.
+        if status != "stale" and confirmed < wanted:
+            raise UnavailableError(
+                f"a commit of the run {self.task_id} may be forgotten: {confirmed} of {wanted} "
+                f"replicas confirmed it in {WAIT_SECONDS:.0f} s; the task tries again"
+            )
+        return status
+
+    def _look_again(self) -> int:
+        """Return how many replicas have the end of the run, which a transaction has committed.
+
+        The transaction has given its connection back, and WAIT is about what its own connection
+        wrote. So this looks whether the commit is on the server that answers now, and writes
+        something behind it: who confirms that has the commit as well.
+        """
+        with self._client.pipeline(transaction=False) as pipeline:
+            pipeline.hget(Keys.issued_task(self.task_id), "done_by")
+            pipeline.set(Keys.FLEET_CHECK, "written", ex=CHECK_EXPIRES_SECONDS)
+            pipeline.wait(self._wait_replicas, round(WAIT_SECONDS * 1000))
+            done_by, _, confirmed = pipeline.execute()
+        return int(confirmed) if done_by == str(self._token).encode() else 0
 
     def _result_commands(self, result: Any) -> list[list[Word]]:
         """Return the commands by which Celery would store a result and tell who waits for it."""

@@ -140,6 +140,9 @@ def publish(settings: Settings, task_id: str, attempt: Callable[[float], T]) -> 
         try:
             return attempt(max(0.0, deadline - time.monotonic()))
         except LimitExceeded as error:
+            if is_answer_lost:
+                reason = f"Redis did not answer, and all connections to it wait: {error}"
+                raise UnconfirmedPublishError(task_id, reason) from error
             raise UnavailableError(
                 f"Redis at {settings.redis_location} is slow, and all connections to it wait; "
                 "nothing was published"

@@ -10,9 +10,14 @@ from celery.utils.serialization import UnpickleableExceptionWrapper
 from celery.worker import state
 from celery.worker.request import Request
 
+from nova.runtime import watchdog
 from nova.runtime.counts import COUNTS, Event
 from nova.runtime.deliveries import queue_label
 from nova.runtime.holdings import HOLDINGS
+from nova.runtime.ledger import StaleRunError
+
+#: Seconds after which a message comes back that a commit found in other hands.
+STALE_SECONDS = 5.0
 
 
 class Deferred(Reject):  # type: ignore[misc]  # celery ships no types
@@ -74,18 +79,26 @@ class NovaRequest(Request):  # type: ignore[misc]
 
     def on_timeout(self, soft: bool, timeout: float) -> Any:
         """The task ran into a time limit; at the hard one its process is killed."""
+        # To store its result may take seconds while Redis is away, but not for ever.
+        watchdog.progress()
         if not soft:
             self._count_failure(TimeLimitExceeded(timeout))
         return super().on_timeout(soft, timeout)
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
         """The task did not end well, or left its end to another message."""
+        watchdog.progress()
         error = exc_info.exception
         if isinstance(error, ExceptionWithTraceback):
             error = error.exc
         self._count_failure(error)
         if isinstance(error, Deferred):
             HOLDINGS.defer(self.message.delivery_tag, error.seconds)
+        elif isinstance(error, StaleRunError):
+            # If the claim is gone this changes nothing. But the task may have asked a Redis that is
+            # not the primary any more and knows no better: then the message is still this worker's,
+            # and nobody else would run it. The start counts, for the task has run.
+            HOLDINGS.postpone(self.message.delivery_tag, STALE_SECONDS)
         elif isinstance(error, Ignore):
             # `replace` publishes another task under the same id.
             HOLDINGS.release_when_acknowledged(self.message.delivery_tag)

@@ -6,7 +6,7 @@ from functools import cached_property, partial
 from typing import Any
 
 import redis
-from celery._state import task_join_will_block
+from celery._state import get_current_worker_task
 from celery.backends import redis as stock
 from redis.commands.core import Script
 
@@ -14,18 +14,24 @@ from nova import sentinels
 from nova.runtime.scripts import load
 from nova.runtime.transient import is_transient
 
-#: Seconds for which a process that is not running a task tries to reach a Redis that is away.
+#: Seconds for which is tried what no task waits for: a worker's main process stores there what its
+#: children cannot, from the event loop that the watchdog looks at.
 RETRY_SECONDS = 10.0
-#: Seconds for which a result is offered to a Redis that answers and cannot take it, say for a full
-#: disk. Then the task ends without.
+#: Seconds for which a task offers its result to a Redis that answers and cannot take it, say for a
+#: full disk. Then the task ends without.
 REFUSED_SECONDS = 60.0
+
+
+def _is_in_task() -> bool:
+    """Whether this thread runs a task; `task_join_will_block` is true in all of a worker."""
+    return get_current_worker_task() is not None
 
 
 class ResultsMixin:
     """How often an operation on results is tried, and what is left out.
 
-    A process that runs a task waits for Redis as long as it takes: without its result the run
-    would be marked as failed.
+    A task waits for Redis as long as it takes: without its result the run would be marked as
+    failed.
     """
 
     client: redis.Redis
@@ -41,7 +47,7 @@ class ResultsMixin:
     def retry_policy(self) -> dict[str, Any]:
         """When to try again after a lost connection, by the names of `kombu.retry_over_time`."""
         policy = {"max_retries": None, "interval_start": 0, "interval_step": 1, "interval_max": 5}
-        return policy if task_join_will_block() else policy | {"timeout": RETRY_SECONDS}
+        return policy if _is_in_task() else policy | {"timeout": RETRY_SECONDS}
 
     def store_result(self, *args: Any, **kwargs: Any) -> Any:
         """Store the state of a run; Celery's own arguments."""
@@ -72,7 +78,7 @@ class ResultsMixin:
 
     def ensure(self, fun: Callable[..., Any], args: tuple[Any, ...], **policy: Any) -> Any:
         """Call a function, again while it fails for a reason that passes by itself."""
-        deadline = time.monotonic() + REFUSED_SECONDS
+        deadline = time.monotonic() + (REFUSED_SECONDS if _is_in_task() else RETRY_SECONDS)
 
         def attempt(*arguments: Any) -> Any:
             try:

@@ -268,6 +268,8 @@ class ClaimingChannel(kombu_redis.Channel):  # type: ignore[misc]
         if settlements:
             claims.settle(*settlements)
             self.holdings.confirm(settlements)
+        if self.holdings.unanswered:
+            claims.abandon(sorted(self.holdings.unanswered))
         if self.claimer is not None:
             self.claimer.close(client, claims)
 

@@ -2,16 +2,18 @@
 
 A hypothesis state machine publishes, claims, commits, stores results, settles, gives up, crashes
 and freezes workers, lets time pass, takes Redis away and fails over to a replica that lags. After
-every step nothing that was acknowledged may be in no place, no effect may have happened twice, no
-success may have been taken back, nothing may be forgotten before its time, and no stale token may
-have changed anything. At the end everything must still come to its end.
+every step nothing that was acknowledged may be in no place, no effect may have happened twice or
+be missing from a run that is done, no success may have been taken back, nothing may be forgotten
+before its time, and no stale token may have changed anything. At the end everything must still come
+to its end.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import islice
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,6 +31,8 @@ from hypothesis.stateful import (
 )
 from kombu import Connection
 
+from nova.errors import UnavailableError
+from nova.runtime import ledger
 from nova.runtime.claims import (
     DONE_EXPIRES_SECONDS,
     PRIORITY_SUFFIXES,
@@ -49,8 +53,10 @@ from nova.runtime.deadletters import (
     replay,
     tell_failures,
 )
+from nova.runtime.ledger import TOKEN_HEADER, Run, StaleRunError
 from nova.runtime.publishing import PUBLICATION_HEADER
 from nova.runtime.transport import Transport
+from nova.settings import Settings
 from nova.store import Keys
 
 QUEUES = ("trends", 'a "direct" queue@host.dq2')
@@ -101,6 +107,21 @@ class Worker:
     #: Queues on which a blocking move of this worker is under way.
     waiting: set[str] = field(default_factory=set)
     held: dict[str, ClaimedMessage] = field(default_factory=dict)
+    #: Tokens of runs that have told it that they are done, and the slices that each counts on.
+    #: Neither is forgotten when Redis fails over.
+    ended: set[str] = field(default_factory=set)
+    slices: dict[str, set[int]] = field(default_factory=dict)
+
+
+class WaitingClient(redis.Redis):
+    """A client that is told by the machine how many replicas confirm what it writes."""
+
+    confirmed = 0
+
+    def pipeline(self, *args: Any, **options: Any) -> Any:
+        pipeline: Any = super().pipeline(*args, **options)
+        pipeline.wait = lambda *_: pipeline.echo(self.confirmed)
+        return pipeline
 
 
 @dataclass
@@ -156,6 +177,7 @@ class ClaimMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.client.flushdb()
+        self.waiting_client = WaitingClient(connection_pool=self.client.connection_pool)
         self.client.hset(Keys.HELD, STOCK_TAG, STOCK_CLAIM)
         self.client.zadd(Keys.HELD_INDEX, dict.fromkeys([STOCK_TAG, *GARBAGE, LEFT_OVER], 1))
         self.workers = [self.new_worker(number) for number in range(WORKERS)]
@@ -300,18 +322,61 @@ class ClaimMachine(RuleBasedStateMachine):
             self.commit_and_check(worker, item)
             self.commit_and_check(worker, item)
 
-    @rule(data=st.data(), number=st.integers(1, 2))
-    def commit_slice(self, data: st.DataObject, number: int) -> None:
+    @rule(data=st.data(), number=st.integers(1, 2), is_confirmed=st.booleans())
+    def commit_slice(self, data: st.DataObject, number: int, is_confirmed: bool) -> None:
         """A run makes the effect of one slice visible, which is there once whoever does it."""
         worker, item = self.draw_claim(data)
-        if item is None:
-            return
+        if item is not None:
+            self.commit_slice_and_check(worker, item, number, is_confirmed)
+
+    def commit_slice_and_check(
+        self, worker: Worker, item: ClaimedMessage, number: int, is_confirmed: bool
+    ) -> None:
         may = self.is_current(item) and not self.is_done(item.task_id)
         key = f"slice:{item.task_id}:{number}"
         before = int(self.client.get(key) or 0)
-        status = worker.claims.commit(item.token, item.task_id, [["INCR", key]], f"n{number}")
-        assert (status == "committed") == (may and not before)
+        status = self.commit_by_ledger(item, key, is_confirmed, f"n{number}")
+        if status != "unconfirmed":
+            assert (status == "committed") == (may and not before)
         assert int(self.client.get(key) or 0) == (1 if may else before)
+        if may and status in ("committed", "before"):
+            worker.slices.setdefault(item.token, set()).add(number)
+
+    @rule(data=st.data(), is_confirmed=st.booleans())
+    def end_run(self, data: st.DataObject, is_confirmed: bool) -> None:
+        """A run commits as a task does, and its worker learns that it is done."""
+        worker, item = self.draw_claim(data)
+        if item is not None:
+            self.end_run_and_check(worker, item, is_confirmed)
+
+    def end_run_and_check(self, worker: Worker, item: ClaimedMessage, is_confirmed: bool) -> None:
+        status = self.commit_by_ledger(item, f"effect:{item.task_id}", is_confirmed)
+        if status in ("committed", "before"):
+            worker.ended.add(item.token)
+            for number in worker.slices.get(item.token, ()):
+                assert self.client.get(f"slice:{item.task_id}:{number}") == b"1", "a slice is lost"
+
+    def commit_by_ledger(
+        self, item: ClaimedMessage, key: str, is_confirmed: bool, slice_name: str = ""
+    ) -> str:
+        """Increase a key, as the code of a task does; replicas confirm it in time, or do not.
+
+        Returns what the script answered, `stale` and `before` included; `unconfirmed` where the
+        task is to be tried again.
+        """
+        self.waiting_client.confirmed = int(is_confirmed)
+        request = SimpleNamespace(id=item.task_id, get={TOKEN_HEADER: item.token}.get)
+        run = Run(SimpleNamespace(request=request, app=self.app), self.waiting_client)
+        try:
+            status = run._execute([["INCR", key]], slice_name, None)
+        except StaleRunError:
+            return "stale"
+        except UnavailableError:
+            assert not is_confirmed
+            return "unconfirmed"
+        if is_confirmed:
+            self.backup = self.take_backup()
+        return status
 
     def commit_and_check(self, worker: Worker, item: ClaimedMessage) -> None:
         run = self.run_key(item.task_id)
@@ -341,16 +406,55 @@ class ClaimMachine(RuleBasedStateMachine):
 
     @rule(
         data=st.data(),
-        outcome=st.sampled_from([outcome for outcome in Outcome if outcome is not Outcome.RELEASE]),
+        outcome=st.sampled_from(
+            [outcome for outcome in Outcome if outcome not in (Outcome.DONE, Outcome.RELEASE)]
+        ),
     )
     def settle(self, data: st.DataObject, outcome: Outcome) -> None:
-        """A claim ends. DONE comes after the commit, as a worker that lives does it."""
+        """A claim ends otherwise than with its run, or counts a start."""
         worker, item = self.draw_claim(data)
-        if item is None:
+        if item is not None:
+            self.settle_and_check(worker, item, outcome)
+
+    @rule(data=st.data())
+    def acknowledge_end(self, data: st.DataObject) -> None:
+        """A worker acknowledges a run that has ended, perhaps on a server that was lost since."""
+        ended = [
+            (worker, worker.held[token])
+            for worker in self.workers
+            if not worker.is_frozen
+            for token in sorted(worker.ended & worker.held.keys())
+        ]
+        if ended:
+            worker, item = data.draw(st.sampled_from(ended))
+            self.settle_and_check(worker, item, Outcome.DONE)
+
+    @rule(
+        number=st.integers(0, WORKERS - 1),
+        queue=st.sampled_from(QUEUES),
+        is_slice_confirmed=st.booleans(),
+        is_confirmed=st.booleans(),
+    )
+    def fail_over_while_a_run_ends(
+        self, number: int, queue: str, is_slice_confirmed: bool, is_confirmed: bool
+    ) -> None:
+        """Redis fails over between two commits of a run, and before its acknowledgement.
+
+        The replica has the claims.
+        """
+        worker = self.workers[number]
+        if worker.is_frozen:
             return
-        if outcome is Outcome.DONE:
-            self.commit_and_check(worker, item)
-        self.settle_and_check(worker, item, outcome)
+        self.claim(number, [queue], wanted=1)
+        self.replica_catches_up()
+        for item in list(worker.held.values()):
+            self.commit_slice_and_check(worker, item, 1, is_slice_confirmed)
+        self.fail_over()
+        for item in list(worker.held.values()):
+            self.end_run_and_check(worker, item, is_confirmed)
+        self.fail_over()
+        for token in worker.ended & worker.held.keys():
+            self.settle_and_check(worker, worker.held[token], Outcome.DONE)
 
     @rule(number=st.integers(0, WORKERS - 1))
     def work_off(self, number: int) -> None:
@@ -730,9 +834,15 @@ def app(redis_url: str) -> Celery:
 
 
 def test_claims_keep_the_promise_in_any_order_of_events(
-    client: redis.Redis, app: Celery, channel: Any
+    client: redis.Redis,
+    app: Celery,
+    channel: Any,
+    make_settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Thousands of events in random order on the real scripts; the invariants hold throughout."""
+    group = make_settings(NOVA_REDIS_GROUP_SIZE="3")
+    monkeypatch.setattr(ledger, "get_settings", lambda: group)
     machine = type("Machine", (ClaimMachine,), {"client": client, "app": app, "channel": channel})
     run_state_machine_as_test(
         machine,

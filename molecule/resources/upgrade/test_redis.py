@@ -40,7 +40,7 @@ def certificates(folder: Path, action: str, fleet: Any) -> dict[str, Any]:
 def shown_certificate(host: Host) -> str:
     """Return the fingerprint of the certificate that Redis shows; nothing where it shows none."""
     shown = host.run(
-        "openssl s_client -connect 127.0.0.1:6379 < /dev/null 2>/dev/null "
+        "timeout 5 openssl s_client -connect 127.0.0.1:6379 < /dev/null 2>/dev/null "
         "| openssl x509 -noout -fingerprint"
     )
     return str(shown.stdout)

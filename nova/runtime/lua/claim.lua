@@ -20,7 +20,8 @@ local lease, starts_allowed, defer = tonumber(ARGV[4]), tonumber(ARGV[5]), tonum
 local run_prefix, dead_prefix, worker = ARGV[7], ARGV[8], ARGV[9]
 local dead_expires = tonumber(ARGV[10])
 local FIRST_LIST, FIRST_QUEUE = 5, 11
--- Copies that one call puts aside at most: Redis serves nobody else meanwhile.
+-- Copies that one call puts aside at most: Redis serves nobody else meanwhile. `TOKENS_PER_CALL` in
+-- claims.py counts on it.
 local ASIDE_LIMIT = 100
 
 local time = now()

@@ -14,20 +14,37 @@ local slice_field = 'slice:' .. slice
 local state = redis.call('HMGET', run, 'holder', 'done', 'done_by', slice_field)
 local holder, done, done_by, slice_done = state[1], state[2], state[3], state[4]
 
--- A full Redis does not take it where nothing else was written: that is no reason to fail.
+-- A full Redis does not take the count where nothing else was written: that is no reason to fail. One
+-- that refuses to write for another reason may not be the primary any more, and what it knows may be
+-- old: it must not say that the run is another's.
 local function counted(outcome)
-  redis.pcall('HINCRBY', counts, outcome, 1)
+  local answer = redis.pcall('HINCRBY', counts, outcome, 1)
+  if type(answer) == 'table' and not string.find(answer.err, 'OOM', 1, true) then
+    return answer
+  end
   return outcome
 end
 
+-- What was committed before is written once more: WAIT is about what its own connection wrote, and a
+-- replica that confirms this has all that came before it. Taking it out first needs no memory, so
+-- that putting it in may.
+local function before(field, value)
+  redis.call('HDEL', run, field)
+  redis.call('HSET', run, field, value)
+  return counted('before')
+end
+
+if done and done_by == token then
+  return before('done_by', token)
+end
 if done then
-  return counted(done_by == token and 'before' or 'stale')
+  return counted('stale')
 end
 if holder ~= token or redis.call('HEXISTS', held, token) == 0 then
   return counted('stale')
 end
 if slice_done then
-  return counted('before')
+  return before(slice_field, slice_done)
 end
 local i = 3
 while i <= #ARGV do

@@ -9,11 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import redis
 from celery import Celery
 from kombu import Connection, Consumer, Exchange, Queue
 from kombu.transport import redis as kombu_redis
 
-from nova.runtime import ledger, transport
+from nova.runtime import claimer, ledger, transport
 from nova.runtime.claims import Claims, Owner
 from nova.runtime.holdings import Holdings
 from nova.settings import Settings
@@ -440,3 +441,51 @@ def test_a_claim_under_way_when_the_worker_is_to_stop_goes_back(
     process.channel.holdings.is_stopping = True
     wait_until(lambda: turned(process) and client.hlen(Keys.HELD) == 0)
     assert (process.messages, client.llen("first")) == ([], 1)
+
+
+@pytest.mark.parametrize("headers", [{}, {"eta": "2026-01-01T00:00:00+00:00"}], ids=["now", "eta"])
+def test_a_claim_whose_answer_never_came_is_no_start(
+    start: Start, publish: Callable[..., None], client: Client, headers: dict[str, str]
+) -> None:
+    """Redis took its time, and the connection was given up; the next one gives the message back."""
+    run = f"{Keys.RUN_PREFIX}task-1"
+    client.hset(run, mapping={"starts": 2, "history": "1 before\n2 before\n"})
+    publish(1, headers={"id": "task-1", "task": "nova.trends.scan"} | headers)
+    slow = start()
+    slow.channel.claimer.before_poll()
+    wait_until(lambda: client.hlen(Keys.HELD) == 1)
+    slow.channel.claimer.main.sent_at -= claimer.CLAIM_OVERDUE_SECONDS
+    with pytest.raises(redis.ConnectionError, match="within 5 seconds"):
+        slow.channel.claimer.before_poll()
+    assert client.hget(run, "starts") == (b"2" if headers else b"3")
+    slow.connection.close()
+    holdings = slow.channel.holdings
+    assert len(holdings.unanswered) == 1
+    is_draining, holdings.is_stopping = holdings.is_stopping, True
+    after = start(holdings=holdings)
+    wait_until(lambda: turned(after) and not holdings.unanswered)
+    assert not client.exists(Keys.HELD, Keys.HELD_INDEX)
+    assert client.llen("first") == 1
+    assert client.hmget(run, "starts", "history", "holder") == [b"2", b"1 before\n2 before\n", None]
+    holdings.is_stopping = is_draining
+    wait_until(lambda: after.has(1))
+    assert not holdings.unanswered
+
+
+def test_a_claim_without_an_answer_gives_back_its_own_messages_only(
+    publish: Callable[..., None], client: Client
+) -> None:
+    """The oldest to the very head; neither what runs, nor a copy, which comes back by itself."""
+    claims = Claims(client, Owner("w1@host"))
+    publish(1)
+    assert claims.claim(["first"])[0]
+    for number in (1, 2, 3):
+        publish(number)
+    assert len(claims._run(claims.calls.claim(claims.owner, ["first"], 2, number=1000))) == 3
+    publish(4)
+    assert claims.abandon([999, 1000]) == 2
+    assert claims.abandon([999, 1000]) == 0
+    waiting = [json.loads(text)["headers"]["id"] for text in client.lrange("first", 0, -1)]
+    assert waiting == ["task-4", "task-3", "task-2"]
+    assert client.hlen(Keys.HELD) == 2
+    assert client.hexists(Keys.HELD, client.hget(f"{Keys.RUN_PREFIX}task-1", "holder"))

@@ -64,15 +64,17 @@ def test_a_worker_without_queues_named_serves_all_of_them_and_its_direct_queue(
         assert check_health(process_environment, queue)["result"]["worker_name"] == name
 
 
+@pytest.mark.parametrize("countdown", [None, 600], ids=["now", "eta"])
 def test_a_task_of_a_newer_release_is_kept_for_a_worker_that_knows_it(
     worker: "subprocess.Popen[bytes]",
     process_environment: dict[str, str],
     client: redis.Redis,
     redis_url: str,
+    countdown: int | None,
 ) -> None:
     """Celery drops a message whose task it does not know; here it comes back, and counts."""
     newer = Celery("newer", broker=redis_url)
-    task_id = newer.send_task("nova.trends.from_the_future", queue="trends").id
+    task_id = newer.send_task("nova.trends.from_the_future", queue="trends", countdown=countdown).id
     run = Keys.issued_task(task_id)
     wait_until(lambda: client.hexists(run, "starts") and not client.hexists(run, "holder"))
     assert client.hget(run, "starts") == b"1"

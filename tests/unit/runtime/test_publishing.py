@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 import redis
 from kombu import Connection
-from kombu.exceptions import OperationalError
+from kombu.exceptions import LimitExceeded, OperationalError
 from kombu.transport import redis as kombu_redis
 
 from nova.errors import ConfigurationError, UnavailableError, UnconfirmedPublishError
@@ -247,6 +247,15 @@ def test_a_lost_answer_makes_all_unconfirmed(
 ) -> None:
     """The attempt whose answer was lost may have published, whatever came after it."""
     attempt = outcomes(clock, *map(as_kombu_raises, errors))
+    with pytest.raises(UnconfirmedPublishError, match="task 1 may have been published, or not"):
+        publish(settings, "1", attempt)
+
+
+def test_a_lost_answer_counts_when_no_connection_is_left(settings: Settings, clock: Clock) -> None:
+    """The next attempt gets no connection: nothing is known of the first all the same."""
+    with pytest.raises(UnavailableError, match="nothing was published"):
+        publish(settings, "1", outcomes(clock, LimitExceeded("all wait")))
+    attempt = outcomes(clock, as_kombu_raises(LOST), LimitExceeded("all wait"))
     with pytest.raises(UnconfirmedPublishError, match="task 1 may have been published, or not"):
         publish(settings, "1", attempt)
 

@@ -1,12 +1,13 @@
 """The result backend: who waits for a Redis that is away, and for how long."""
 
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import redis
 from celery import states
-from celery._state import _set_task_join_will_block
+from celery._state import _set_task_join_will_block, _task_stack
 
 from nova.runtime import results
 from nova.runtime.app import NovaCelery
@@ -23,11 +24,19 @@ def backend(settings: Settings, client: redis.Redis) -> Any:
 
 
 @pytest.fixture
-def in_task() -> Iterator[None]:
-    """This process runs a task, as Celery says of its pool processes."""
+def in_worker() -> Iterator[None]:
+    """This is a process of a worker, as Celery says of its pool processes and of the main one."""
     _set_task_join_will_block(True)
     yield
     _set_task_join_will_block(False)
+
+
+@pytest.fixture
+def in_task(in_worker: None) -> Iterator[None]:
+    """This process runs a task."""
+    _task_stack.push(SimpleNamespace(request=SimpleNamespace(called_directly=False)))
+    yield
+    _task_stack.pop()
 
 
 @pytest.fixture
@@ -88,11 +97,20 @@ def test_what_somebody_must_mend_is_not_tried_again(
     assert len(calls) == 1
 
 
+@pytest.mark.parametrize(
+    ("fixture", "setting"), [("in_task", "REFUSED_SECONDS"), ("in_worker", "RETRY_SECONDS")]
+)
 def test_a_result_that_redis_cannot_take_is_given_up(
-    backend: Any, failing: Callable[[Exception], list[int]], monkeypatch: pytest.MonkeyPatch
+    backend: Any,
+    failing: Callable[[Exception], list[int]],
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    fixture: str,
+    setting: str,
 ) -> None:
     """A full Redis could not be drained if its workers waited for room for results."""
-    monkeypatch.setattr(results, "REFUSED_SECONDS", 0.0)
+    request.getfixturevalue(fixture)
+    monkeypatch.setattr(results, setting, 0.0)
     failing(redis.OutOfMemoryError("full", status_code="OOM"))
     with pytest.raises(redis.OutOfMemoryError):
         backend.store_result("1", 42, states.SUCCESS)
@@ -116,7 +134,9 @@ def test_a_full_redis_takes_results(backend: Any) -> None:
     assert backend.get_result("1") == 42
 
 
+@pytest.mark.usefixtures("in_worker")
 def test_others_than_tasks_give_up_in_time(backend: Any) -> None:
+    """A worker's main process stores failures from its event loop, which must go on turning."""
     assert backend.retry_policy["timeout"] == results.RETRY_SECONDS
 
 
