@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from scripts.local.redis_server import LocalRedis
+from tests.integration.tls import make_certificates
 
 RULES = "~* &* +@all -@admin -@dangerous +info"
 
@@ -128,6 +129,36 @@ def test_only_options_that_differ_are_set(program: ModuleType, server: LocalRedi
     again = host(program, server, options=options)
     again.set_options(again.server)
     assert again.changes == []
+
+
+def test_tls_comes_and_goes_on_the_same_port(
+    program: ModuleType, server: LocalRedis, tmp_path: Path
+) -> None:
+    """While Redis runs; where it takes no certificate, it is reached as before."""
+
+    def answers(tls: bool) -> bool:
+        options: dict[str, Any] = {"ssl": True, "ssl_cert_reqs": "none"} if tls else {}
+        # The other way there is no answer at all.
+        options |= {"socket_timeout": 2, "socket_connect_timeout": 2, "retry": None}
+        with redis.Redis(port=server.port, password=server.password, **options) as client:
+            try:
+                return bool(client.ping())
+            except (redis.ConnectionError, redis.TimeoutError):
+                return False
+
+    files = make_certificates(tmp_path)
+    here, plain = str(server.port), {"port": str(server.port), "tls-port": "0"}
+    tls = {"tls-cert-file": str(files.certificate), "tls-key-file": str(files.key)}
+    tls |= {"tls-ca-cert-file": str(files.ca), "tls-auth-clients": "no"}
+    tls |= {"port": "0", "tls-port": here}
+    connection = host(program, server).server
+    with pytest.raises(program.RefusedError):
+        program.set_at_once(connection, tls | {"tls-cert-file": "/no/such/file"}, plain)
+    assert (answers(tls=False), answers(tls=True)) == (True, False)
+    program.set_at_once(connection, tls, plain)
+    assert (answers(tls=False), answers(tls=True)) == (False, True)
+    program.set_at_once(connection, plain, tls)
+    assert (answers(tls=False), answers(tls=True)) == (True, False)
 
 
 def test_a_redis_that_hangs_is_waited_for_and_then_set(

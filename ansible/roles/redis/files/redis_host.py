@@ -726,13 +726,13 @@ class Host:
 
     def set_options(self, server: Connection) -> None:
         """Set the options that differ, and have Redis write its file."""
-        differing = {}
+        differing, before = {}, {}
         for name, value in self.options.items():
             known = server.table("CONFIG", "GET", name).get(name)
             if known is None:
                 raise ProblemError(f"this Redis has no option {name}; use a newer one")
             if not same_value(known, value):
-                differing[name] = value
+                differing[name], before[name] = value, known
         unsaved = FOLDER / ".options.unsaved"
         names = ", ".join(differing) or "what was set before"
         if not differing and not unsaved.exists():
@@ -743,7 +743,7 @@ class Host:
         unsaved.touch()
         try:
             if differing:
-                server("CONFIG", "SET", *itertools.chain.from_iterable(differing.items()))
+                set_at_once(server, differing, before)
             server("CONFIG", "REWRITE")
         except RefusedError as error:
             raise ProblemError(f"Redis takes no change of {names}: {error}") from None
@@ -1108,6 +1108,23 @@ class Host:
             return
         self.roll(lambda: upgrade_packages(packages))
         self.changes.append("packages upgraded")
+
+
+def set_at_once(server: Connection, options: dict[str, str], before: dict[str, str]) -> None:
+    """Set options of a server; a port that is given up may be the one that is opened.
+
+    Redis opens before it closes, and what is asked with TLS from now on has the same number as
+    before: so the port is closed first. This connection stays.
+    """
+    closing = {name: "0" for name in ("port", "tls-port") if options.get(name) == "0"}
+    if closing:
+        server("CONFIG", "SET", *itertools.chain.from_iterable(closing.items()))
+    try:
+        server("CONFIG", "SET", *itertools.chain.from_iterable(options.items()))
+    except RefusedError:
+        for name in closing:
+            server("CONFIG", "SET", name, before[name])
+        raise
 
 
 def has_written_its_file(server: Connection) -> bool:
