@@ -90,6 +90,15 @@ class Fleet:
         seen = [h.run(f"{ask} master nova && {ask} replicas nova") for h in with_sentinel]
         return not any(answer.rc or "_down" in answer.stdout for answer in seen)
 
+    def redis_certificate(self, host: Host) -> str:
+        """Return the fingerprint of the certificate that a host's Redis shows; empty if none."""
+        # A Redis without TLS would not answer at all.
+        shown = host.run(
+            "timeout 5 openssl s_client -connect 127.0.0.1:6379 < /dev/null 2>/dev/null "
+            "| openssl x509 -noout -fingerprint"
+        )
+        return str(shown.stdout)
+
     def workers(self) -> dict[str, list[str]]:
         """Return queue -> the workers (`name@host`) that the hosts' own files say serve it."""
         serving: dict[str, list[str]] = {}

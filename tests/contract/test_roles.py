@@ -128,6 +128,16 @@ def test_no_mirror_is_asked_for_what_a_host_has(role: str) -> None:
         assert re.search(known, str(task["when"])), task["name"]
 
 
+def test_hosts_are_asked_with_the_ca_file_that_they_get() -> None:
+    """The role writes it and names it in the settings; a roll asks by it before that."""
+    role = ANSIBLE / "roles" / "settings"
+    path = load(role / "vars" / "main.yml")["__settings_ca_file"]["path"]
+    settings = (role / "templates" / "etc/nova/nova.env.j2").read_text()
+    assert f"NOVA_REDIS_CA_FILE='{path}'" in settings
+    roll = load(ANSIBLE / "playbooks" / "vars" / "roll.yml")
+    assert f"'{path}'" in roll["roll_redis_settings"]["NOVA_REDIS_CA_FILE"]
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_every_file_of_tasks_is_used(role: str) -> None:
     """By another one of the role, or with `tasks_from` by whoever includes the role."""

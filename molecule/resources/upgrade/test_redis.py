@@ -7,8 +7,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from testinfra.host import Host
-
 from scripts.lab.docker import ROOT
 from scripts.lab.load import Load
 from scripts.lab.plays import Played
@@ -37,13 +35,9 @@ def certificates(folder: Path, action: str, fleet: Any) -> dict[str, Any]:
     }
 
 
-def shown_certificate(host: Host) -> str:
-    """Return the fingerprint of the certificate that Redis shows; nothing where it shows none."""
-    shown = host.run(
-        "timeout 5 openssl s_client -connect 127.0.0.1:6379 < /dev/null 2>/dev/null "
-        "| openssl x509 -noout -fingerprint"
-    )
-    return str(shown.stdout)
+def words(given: dict[str, Any]) -> tuple[str, str]:
+    """The options that give settings to a playbook."""
+    return "-e", json.dumps(given)
 
 
 def test_redis_gets_tls_by_given_certificates_and_loses_it_while_the_fleet_works(
@@ -61,27 +55,28 @@ def test_redis_gets_tls_by_given_certificates_and_loses_it_while_the_fleet_works
     host, expected = fleet.one("redis"), fleet.workers()
 
     def site(given: dict[str, Any]) -> Played:
-        options = ("-e", f"release={base_release}", "-e", json.dumps(given))
-        done = playbook("site", *options)
+        done = playbook("site", "-e", f"release={base_release}", *words(given))
         assert done.code == 0
         assert fleet.ask_workers(expected)["missing"] == {}
         return done
 
-    assert shown_certificate(host) == ""
+    assert fleet.redis_certificate(host) == ""
     try:
         given = certificates(tmp_path / "tls", "ensure", fleet)
+        # Which moves nothing, and asks by the settings of before.
+        assert playbook("site", "-e", f"release={base_release}", *words(given), "--check").code == 0
         with under_load(allowed=MEANWHILE):
             site(given)
-        first = shown_certificate(host)
+        first = fleet.redis_certificate(host)
         assert first
         assert host.run("redis-cli ping").stdout.strip() != "PONG"
         assert (audit()["action"], audit()["result"]) == ("site", "ok")
         pid = host.check_output("pidof redis-server")
         certificates(tmp_path / "tls", "renew", fleet)
         assert site(given).changed == {host.backend.host: 1}
-        assert shown_certificate(host) not in ("", first)
+        assert fleet.redis_certificate(host) not in ("", first)
         assert host.check_output("pidof redis-server") == pid
         assert site(given).changed == {}
     finally:
         site({})
-    assert shown_certificate(host) == ""
+    assert fleet.redis_certificate(host) == ""

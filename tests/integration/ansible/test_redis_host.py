@@ -153,11 +153,11 @@ def test_tls_comes_and_goes_on_the_same_port(
     tls |= {"port": "0", "tls-port": here}
     connection = host(program, server).server
     with pytest.raises(program.RefusedError):
-        program.set_at_once(connection, tls | {"tls-cert-file": "/no/such/file"}, plain)
+        program.change_options(connection, tls | {"tls-cert-file": "/no/such/file"}, plain)
     assert (answers(tls=False), answers(tls=True)) == (True, False)
-    program.set_at_once(connection, tls, plain)
+    program.change_options(connection, tls, plain)
     assert (answers(tls=False), answers(tls=True)) == (False, True)
-    program.set_at_once(connection, plain, tls)
+    program.change_options(connection, plain, tls)
     assert (answers(tls=False), answers(tls=True)) == (True, False)
 
 

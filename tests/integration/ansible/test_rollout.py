@@ -24,15 +24,14 @@ STEWARDS = [{"name": name, "runs": "1.0-old", "release": "1.0-old"} for name in 
 CUT_OFF = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
 
 
-@pytest.fixture
-def asked(tmp_path: Path, programs: Path) -> Callable[..., list[str]]:
-    """Let `nova` answer; return what it was asked, each with the release that was asked."""
-    notes = tmp_path / "asked"
+def stand_in(programs: Path, name: str, note: str) -> Callable[..., list[str]]:
+    """Let a program do what a script says; return what it was called with, as `note` tells it."""
+    notes = programs / f"{name}.notes"
     notes.touch()
 
     def answer(script: str = "exit 0") -> list[str]:
-        program = programs / "nova"
-        program.write_text(f"#!/bin/sh\necho \"$NOVA_RELEASE: $*\" >> '{notes}'\n{script}\n")
+        program = programs / name
+        program.write_text(f"#!/bin/sh\necho \"{note}\" >> '{notes}'\n{script}\n")
         program.chmod(0o755)
         return notes.read_text().splitlines()
 
@@ -41,18 +40,15 @@ def asked(tmp_path: Path, programs: Path) -> Callable[..., list[str]]:
 
 
 @pytest.fixture
-def noted(tmp_path: Path, programs: Path) -> Noted:
+def asked(programs: Path) -> Callable[..., list[str]]:
+    """Let `nova` answer; return what it was asked, each with the release that was asked."""
+    return stand_in(programs, "nova", "$NOVA_RELEASE: $*")
+
+
+@pytest.fixture
+def noted(programs: Path) -> Noted:
     """Let `nova-host` do what a script says; return what it was called with."""
-    notes = tmp_path / "noted"
-    notes.touch()
-
-    def answer(script: str = "exit 0") -> list[str]:
-        program = programs / "nova-host"
-        program.write_text(f"#!/bin/sh\necho \"$*\" >> '{notes}'\n{script}\n")
-        program.chmod(0o755)
-        return notes.read_text().splitlines()
-
-    return answer
+    return stand_in(programs, "nova-host", "$*")
 
 
 LOCKS = f"""case "$2" in lock) echo '{json.dumps({"token": 8})}';; esac"""
@@ -188,7 +184,10 @@ def test_a_redis_that_has_moved_is_asked_where_it_is_now(
 def test_a_host_that_reaches_redis_no_more_is_told_from_others(
     tmp_path: Path, before: dict[str, str], moved: bool
 ) -> None:
-    """All of them follow at once, behind the first: until then they do nothing."""
+    """All of them follow at once, behind the first: until then they do nothing.
+
+    Redis is asked as it is wanted, but by a check, which has not moved it.
+    """
     settings = {"REDIS_URL": "redis://a:6379/0", "NOVA_REDIS_TLS": False}
     compared = {
         "hosts": "all",
@@ -205,16 +204,24 @@ def test_a_host_that_reaches_redis_no_more_is_told_from_others(
             },
         ],
     }
+    asked_at = "rollout_redis_settings.REDIS_URL | default('as before')"
     rolled = {
         "hosts": "all",
         "gather_facts": False,
         "vars_files": compared["vars_files"],
-        "tasks": [{"ansible.builtin.debug": {"msg": "batches {{ roll_batches | join(' ') }}."}}],
+        "vars": compared["vars"],
+        "tasks": [
+            {"ansible.builtin.debug": {"msg": "batches {{ roll_batches | join(' ') }}."}},
+            {"ansible.builtin.debug": {"msg": f"asks {{{{ {asked_at} }}}}."}},
+        ],
     }
     playbook = tmp_path / "play.yml"
     playbook.write_text(yaml.safe_dump([compared, rolled]))
-    said = run_playbook("--inventory=localhost,", "--connection=local", playbook)
+    options = ("--inventory=localhost,", "--connection=local", playbook)
+    said = run_playbook(*options)
     assert f"batches 1 {'100%' if moved else '25%'}." in said
+    assert "asks redis://a:6379/0." in said
+    assert "asks as before." in run_playbook(*options, "--check")
 
 
 def test_what_needs_no_lock_waits_for_who_has_it(run: Run, asked: Callable[..., list[str]]) -> None:

@@ -743,7 +743,7 @@ class Host:
         unsaved.touch()
         try:
             if differing:
-                set_at_once(server, differing, before)
+                change_options(server, differing, before)
             server("CONFIG", "REWRITE")
         except RefusedError as error:
             raise ProblemError(f"Redis takes no change of {names}: {error}") from None
@@ -1110,11 +1110,11 @@ class Host:
         self.changes.append("packages upgraded")
 
 
-def set_at_once(server: Connection, options: dict[str, str], before: dict[str, str]) -> None:
+def change_options(server: Connection, options: dict[str, str], before: dict[str, str]) -> None:
     """Set options of a server; a port that is given up may be the one that is opened.
 
-    Redis opens before it closes, and what is asked with TLS from now on has the same number as
-    before: so the port is closed first. This connection stays.
+    Redis opens before it closes, and with TLS or without the number is the same: so the port is
+    closed first. This connection stays. Where Redis refuses the rest, the port is opened again.
     """
     closing = {name: "0" for name in ("port", "tls-port") if options.get(name) == "0"}
     if closing:
