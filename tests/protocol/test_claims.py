@@ -1,7 +1,8 @@
 """Drives the real scripts of claims and effects on a real Redis, in any order of events.
 
-A hypothesis state machine publishes, claims, commits, stores results, settles, gives up, crashes
-and freezes workers, lets time pass, takes Redis away and fails over to a replica that lags. After
+A hypothesis state machine publishes, claims, commits, stores results, settles, gives up, loses
+answers, crashes and freezes workers, lets time pass, takes Redis away and fails over to a replica
+that lags. After
 every step nothing that was acknowledged may be in no place, no effect may have happened twice or
 be missing from a run that is done, no success may have been taken back, nothing may be forgotten
 before its time, and no stale token may have changed anything. At the end everything must still come
@@ -43,7 +44,9 @@ from nova.runtime.claims import (
     Claims,
     Outcome,
     Owner,
+    SetAside,
     Settlement,
+    read_claim,
 )
 from nova.runtime.deadletters import (
     DeadLetter,
@@ -110,6 +113,8 @@ class Worker:
     #: Tokens of runs that have told it that they are done, and the slices that each counts on.
     #: Neither is forgotten when Redis fails over.
     ended: set[str] = field(default_factory=set)
+    #: Numbers of its claims whose answers never came.
+    unanswered: set[int] = field(default_factory=set)
     slices: dict[str, set[int]] = field(default_factory=dict)
 
 
@@ -274,15 +279,66 @@ class ClaimMachine(RuleBasedStateMachine):
         running = {item.task_id for item in items if self.is_current(item)}
         claimed, set_aside = worker.claims.claim(queues, wanted)
         assert len(claimed) <= wanted
-        for aside in set_aside:
-            if aside.kind == "dead":
-                self.known.untold[aside.task_id] = aside.detail.rpartition(" ")[2]
+        self.note_failures(set_aside)
         worker.held |= {item.token: item for item in claimed}
         for item in claimed:
             assert item.starts <= STARTS_ALLOWED
             assert not self.is_done(item.task_id), "a copy of a task that is done was started"
             assert item.task_id not in running, "a copy of a task that runs was started"
             running.add(item.task_id)
+
+    def note_failures(self, set_aside: list[SetAside]) -> None:
+        for aside in set_aside:
+            if aside.kind == "dead":
+                self.known.untold[aside.task_id] = aside.detail.rpartition(" ")[2]
+
+    @rule(
+        number=st.integers(0, WORKERS - 1),
+        queues=st.permutations(QUEUES),
+        wanted=st.integers(1, 3),
+        is_executed=st.booleans(),
+    )
+    def lose_the_answer_of_a_claim(
+        self, number: int, queues: list[str], wanted: int, is_executed: bool
+    ) -> None:
+        """A connection ends when Redis has executed a claim, or before that."""
+        worker = self.workers[number]
+        if worker.is_frozen:
+            return
+        owner = worker.claims.owner
+        call = owner.next_call()
+        worker.unanswered.add(call)
+        if is_executed:
+            claim = worker.claims.calls.claim(owner, queues, wanted, call)
+            self.note_failures(read_claim(worker.claims._run(claim))[1])
+
+    @rule(number=st.integers(0, WORKERS - 1))
+    def abandon(self, number: int) -> None:
+        """A worker gives back what claims without an answer have taken: that was no start."""
+        worker = self.workers[number]
+        if worker.is_frozen:
+            return
+        owner, held = worker.claims.owner, self.client.hgetall(Keys.HELD)
+        prefixes = tuple(f"{owner.token_prefix}{call}.".encode() for call in worker.unanswered)
+        given_back = {}
+        for token, text in held.items():
+            headers = json.loads(text)[0]["headers"]
+            if token.startswith(prefixes) and self.holder(headers["id"]) == token:
+                counted = int("eta" not in headers)
+                given_back[headers["id"]] = max(0, self.starts(headers["id"]) - counted)
+        assert worker.claims.abandon(sorted(worker.unanswered)) == len(given_back)
+        worker.unanswered.clear()
+        for task_id, starts in given_back.items():
+            assert self.holder(task_id) is None
+            assert self.starts(task_id) == starts, "a claim without an answer was a start"
+
+    @rule(number=st.integers(0, WORKERS - 1), queue=st.sampled_from(QUEUES), eta=st.booleans())
+    def lose_an_answer_and_go_on(self, number: int, queue: str, eta: bool) -> None:
+        """What happens when a connection is lost: the worker comes again, and gives back first."""
+        self.publish(queue, eta, confirmed=False, is_stock=False)
+        self.lose_the_answer_of_a_claim(number, [queue], wanted=1, is_executed=True)
+        self.abandon(number)
+        self.claim(number, [queue], wanted=1)
 
     @rule(number=st.integers(0, WORKERS - 1), queue=st.sampled_from(QUEUES))
     def wait_for_message(self, number: int, queue: str) -> None:

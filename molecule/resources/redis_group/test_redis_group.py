@@ -1,17 +1,14 @@
 """A group of Redis servers with Sentinel: it outlives its primary, and stays as it was told."""
 
 import base64
-import os
 import secrets
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -23,10 +20,6 @@ from scripts.lab.plays import play, play_in_vain, try_to_play
 AS_ROOT = "nova-redis-cli "
 SENTINEL = "nova-redis-cli -p 26379 "
 CERTIFICATE = "/etc/redis/nova/tls/redis.crt"
-#: Tells when Redis was started, in Unix time after an "@".
-STARTED = (
-    "systemctl show --value --timestamp=unix --property=ActiveEnterTimestamp redis-server.service"
-)
 #: Tells when a host has booted.
 BEGUN = "systemctl show --property=UserspaceTimestampMonotonic"
 
@@ -34,32 +27,6 @@ BEGUN = "systemctl show --property=UserspaceTimestampMonotonic"
 @pytest.fixture(autouse=True)
 def _whole_group(fleet: Any, wait_until: Callable[..., None]) -> None:
     wait_until(fleet.redis_is_whole, "the group is whole", seconds=120)
-
-
-@contextmanager
-def under_work(fleet: Any) -> Iterator[None]:
-    """Send health checks through every queue all the time; each must be answered in each round.
-
-    Afterwards each worker answers: one that restarts meanwhile may be away for a round.
-    """
-    expected, over = fleet.workers(), threading.Event()
-    rounds: list[list[str]] = []
-
-    def ask() -> None:
-        while not over.is_set():
-            missing = fleet.ask_workers(expected)["missing"]
-            rounds.append([q for q, names in missing.items() if names == sorted(expected[q])])
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-    assert rounds
-    assert [unanswered for unanswered in rounds if unanswered] == []
-    assert fleet.ask_workers(expected)["missing"] == {}
 
 
 def test_every_sentinel_knows_the_same_primary_and_has_a_quorum(fleet: Any) -> None:
@@ -132,18 +99,6 @@ def test_a_failover_is_survived_and_a_converge_after_it_changes_nothing(
     }
 
 
-def test_certificates_and_their_ca_change_while_tasks_run(fleet: Any) -> None:
-    """Every host shows a new certificate, no Redis restarts, and no worker misses a task."""
-    hosts = fleet.hosts("redis")
-    before = {name: fleet.redis_certificate(host) for name, host in hosts.items()}
-    pids = {name: host.check_output("pidof redis-server") for name, host in hosts.items()}
-    with under_work(fleet):
-        play("rotate-certificates", "--extra-vars", "new_ca=true")
-    assert all(fleet.redis_certificate(host) not in ("", before[n]) for n, host in hosts.items())
-    assert pids == {name: host.check_output("pidof redis-server") for name, host in hosts.items()}
-    assert fleet.ask_workers(fleet.workers())["missing"] == {}
-
-
 def ended_certificate(folder: Path, name: str) -> bytes:
     """Return a host's certificate (PEM) as its CA would have made it for a time that is over."""
     now = x509.load_pem_x509_certificate((folder / f"{name}.crt").read_bytes())
@@ -200,77 +155,11 @@ def test_certificates_that_have_ended_are_replaced_by_force(
     assert play("site").changed == {}
 
 
-def test_passwords_change_while_tasks_run(
-    fleet: Any, lab_secrets: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """rotate-passwords.yml: site.yml refuses the new ones, workers go on, the old ones are void.
-
-    No password is printed, not even with -vvv.
-    """
-    names = [name for name in lab_secrets if name.startswith("nova_redis_")]
-    old = {name: lab_secrets[name] for name in names}
-    file = tmp_path / "new.yml"
-
-    def write(values: dict[str, str]) -> None:
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
-            yaml.safe_dump(values, stream)
-
-    new = {name: secrets.token_hex(32) for name in names}
-    write(new)
-    done = play_in_vain("site", "--extra-vars", f"@{file}", "--limit", "redis")
-    assert "rotate-passwords.yml" in done.words
-    host = fleet.one("redis")
-    try:
-        with under_work(fleet):
-            done = play("rotate-passwords", "-vvv", "--extra-vars", f"@{file}")
-        capsys.readouterr()  # one that is in it must not get into the report of this test
-        values = [*old.items(), *new.items()]
-        assert [name for name, value in values if value in done.text] == []
-        for user in ("nova", "admin"):
-            variable = "nova_redis_password" if user == "nova" else "nova_redis_admin_password"
-            # sudo logs commands, so it sees no password.
-            login = base64.b64encode(f"AUTH {user} {old[variable]}\n".encode()).decode()
-            answer = host.run(
-                f"echo {login} | base64 -d | redis-cli --tls --cacert /etc/redis/nova/tls/ca.crt"
-            )
-            assert "WRONGPASS" in answer.stdout
-    finally:
-        write(old)
-        play("rotate-passwords", "--extra-vars", f"@{file}")
-
-
 def test_an_upgrade_of_nothing_is_none(fleet: Any) -> None:
     """redis-upgrade.yml on a healthy, current group changes nothing and moves no primary."""
     primary = fleet.redis_primary().backend.host
     assert play("redis-upgrade").changed == {}
     assert fleet.redis_primary().backend.host == primary
-
-
-def believe_older(host: Host) -> None:
-    """Make the host's package database believe that it has older packages than it can get."""
-    installed = host.check_output("dpkg-query --show --showformat '${Version}' redis-server")
-    older = installed.replace("-", "~older-", 1)
-    host.check_output(
-        "sed -i '/^Package: redis-/,/^$/s/%s/%s/g' /var/lib/dpkg/status", installed, older
-    )
-
-
-def test_an_upgrade_goes_host_by_host_while_tasks_run(
-    fleet: Any, wait_until: Callable[..., None]
-) -> None:
-    """Replicas, then a failover, then the old primary: each server was restarted, none missed."""
-    hosts = fleet.hosts("redis")
-    for host in hosts.values():
-        believe_older(host)
-    primary = fleet.redis_primary().backend.host
-    pids = {name: host.check_output("pidof redis-server") for name, host in hosts.items()}
-    with under_work(fleet):
-        assert play("redis-upgrade").changed == dict.fromkeys(hosts, 1)
-    wait_until(fleet.redis_is_whole, "the group is whole", seconds=120)
-    assert fleet.redis_primary().backend.host != primary
-    started = {name: int(host.check_output(STARTED).lstrip("@")) for name, host in hosts.items()}
-    assert max(started, key=lambda name: started[name]) == primary
-    assert all(host.check_output("pidof redis-server") != pids[n] for n, host in hosts.items())
 
 
 def test_redis_hosts_are_not_rebooted_together(fleet: Any) -> None:
@@ -280,20 +169,6 @@ def test_redis_hosts_are_not_rebooted_together(fleet: Any) -> None:
     refused = play_in_vain("reboot", "-e", '{"batches": [3]}')
     assert "hold the data of Redis, and would be rebooted together" in refused.words
     assert {name: host.check_output(BEGUN) for name, host in hosts.items()} == before
-
-
-def test_a_reboot_of_every_host_keeps_the_group(
-    fleet: Any, wait_until: Callable[..., None]
-) -> None:
-    """One after another; nothing that was written is gone, whoever is the primary in the end."""
-    hosts = fleet.hosts("nova")
-    before = {name: host.check_output(BEGUN) for name, host in hosts.items()}
-    key, value = f"nova:test:{secrets.token_hex(4)}", secrets.token_hex(8)
-    fleet.redis_primary().check_output(AS_ROOT + f"set {key} {value}")
-    play("reboot")
-    assert [name for name, host in hosts.items() if host.check_output(BEGUN) == before[name]] == []
-    wait_until(fleet.redis_is_whole, "the group is whole", seconds=120)
-    assert fleet.redis_primary().check_output(AS_ROOT + f"get {key}") == value
 
 
 def test_a_copy_is_restored_to_the_whole_group(

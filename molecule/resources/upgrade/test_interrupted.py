@@ -79,6 +79,23 @@ def test_a_roll_whose_controller_died_goes_back_when_asked(
     assert running() == {base_release}
 
 
+def test_a_restart_after_a_roll_that_was_interrupted_leaves_the_way_back(
+    base_release: str,
+    begin: Begin,
+    playbook: Playbook,
+    running: Running,
+    under_load: UnderLoad,
+) -> None:
+    """Each host goes on with what it has; rollback without a name still finds what ran before."""
+    with under_load():
+        roll, _new = begin()
+        roll.signal(signal.SIGKILL)
+        assert playbook("rolling-restart", "-e", "take_over=true").code == 0
+        assert len(running()) > 1
+        assert playbook("rollback").code == 0
+    assert running() == {base_release}
+
+
 def test_a_roll_that_was_frozen_and_overtaken_changes_nothing_any_more(
     base_release: str,
     begin: Begin,
@@ -152,6 +169,21 @@ def test_a_host_that_is_cut_off_goes_back_when_it_returns(
 ) -> None:
     """The link of the second host is down for longer than a roll waits for an answer."""
     ended = disturbed({"nova2": cut_off(200)})
+    assert ended.code != 0
+    assert "nova2 is back" in ended.words
+    assert running() == {base_release}
+    assert audit()["result"] == "rolled-back"
+
+
+def test_a_host_that_crashes_goes_back_when_it_is_up_again(
+    base_release: str,
+    disturbed: Disturbed,
+    running: Running,
+    audit: Callable[[], dict[str, Any]],
+) -> None:
+    """The second host boots anew, without a shutdown, while it is drained."""
+    crash = "systemd-run --collect sh -c 'sleep 1; systemctl reboot --force --force'"
+    ended = disturbed({"nova2": lambda host: host.check_output(crash)})
     assert ended.code != 0
     assert "nova2 is back" in ended.words
     assert running() == {base_release}

@@ -243,26 +243,70 @@ def test_a_changed_queue_or_concurrency_starts_restarts_and_stops_workers(
     assert pids(fleet).keys() == wanted
 
 
+def other_inventory(folder: Path, change: Callable[[dict[str, Any]], None]) -> tuple[str, ...]:
+    """Write the inventory with other groups; return the options that give it to a playbook."""
+    static, reached = os.environ["ANSIBLE_INVENTORY"].split(",")
+    shutil.copytree(static, folder)
+    file = folder / "hosts.yml"
+    inventory = yaml.safe_load(file.read_text(encoding="utf-8"))
+    change(inventory["nova"]["children"])
+    file.write_text(yaml.safe_dump(inventory), encoding="utf-8")
+    return "-i", str(folder), "-i", reached
+
+
+def test_a_host_that_leads_beat_and_serves_the_api_hands_over_when_it_leaves(
+    base_sources: Path,
+    playbook: Playbook,
+    under_load: UnderLoad,
+    fleet: Any,
+    tmp_path: Path,
+    wait_until: Callable[..., None],
+) -> None:
+    """Another leads when the playbook ends; nothing that it had is lost, and it serves no more."""
+
+    def join(groups: dict[str, Any]) -> None:
+        for part in ("beat", "api"):
+            groups[part]["hosts"]["nova2"] = None
+
+    def leader() -> str:
+        return str((fleet.status()["beat"] or {}).get("host"))
+
+    release = ("-e", f"release={base_sources}")
+    other = other_inventory(tmp_path / "inventory", join)
+    assert playbook("site", *release, *other).code == 0
+    leaves, stays = fleet.hosts("nova")["nova2"], fleet.one("beat")
+    try:
+        stays.check_output("systemctl stop celery-beat")
+        wait_until(lambda: leader() == "nova2", "the beat of nova2 leads")
+        stays.check_output("systemctl start celery-beat")
+        with under_load():
+            assert playbook("scale-in", "--limit", "nova2", *other).code == 0
+            wait_until(lambda: leader() == stays.backend.host, "the other beat leads")
+        active = "systemctl list-units --plain --no-legend --state=active 'celery-*' 'nova-*'"
+        assert leaves.check_output(active) == ""
+    finally:
+        assert playbook("site", *release).code == 0
+    leaves.check_output("nova-host await --seconds 60")
+    assert leaves.run("systemctl is-active celery-beat nova-api").stdout.split() == ["inactive"] * 2
+
+
 def test_a_part_that_is_taken_from_a_host_is_stopped_there(
     base_sources: Path, playbook: Playbook, under_load: UnderLoad, fleet: Any, tmp_path: Path
 ) -> None:
     """Flower moves to another host, and a host has no workers any more; then all is as before."""
-    static, reached = os.environ["ANSIBLE_INVENTORY"].split(",")
-    shutil.copytree(static, tmp_path / "inventory")
-    file = tmp_path / "inventory" / "hosts.yml"
-    inventory = yaml.safe_load(file.read_text(encoding="utf-8"))
-    parts = inventory["nova"]["children"]
-    [had_flower] = parts["flower"]["hosts"]
-    parts["flower"]["hosts"] = {"nova3": None}
-    del parts["workers"]["hosts"]["nova2"]
-    file.write_text(yaml.safe_dump(inventory), encoding="utf-8")
+    [had_flower] = fleet.hosts("flower")
+
+    def move_and_remove(groups: dict[str, Any]) -> None:
+        groups["flower"]["hosts"] = {"nova3": None}
+        del groups["workers"]["hosts"]["nova2"]
+
     hosts = fleet.hosts("nova")
 
     def enabled(name: str, units: str) -> str:
         return str(hosts[name].run(f"ls /etc/systemd/system/nova.target.wants/{units}").stdout)
 
     release = ("-e", f"release={base_sources}")
-    other = (*release, "-i", str(file.parent), "-i", reached)
+    other = (*release, *other_inventory(tmp_path / "inventory", move_and_remove))
     with under_load():
         assert playbook("site", *other).code == 0
     assert hosts[had_flower].run("systemctl is-active flower").stdout.strip() == "inactive"
