@@ -176,6 +176,14 @@ def lab_secrets(fleet: Fleet) -> Secrets:
 
 
 @pytest.fixture(scope="session")
+def known_secrets(fleet: Fleet, lab_secrets: Secrets) -> Secrets:
+    """Those, and the first line of every private key, by the key's file."""
+    keys = fleet.tls_folder("redis").parent.glob("*-tls/*.key")
+    lines = {f"{key.parent.name}/{key.name}": key.read_text().splitlines()[1] for key in keys}
+    return Secrets(lab_secrets | lines)
+
+
+@pytest.fixture(scope="session")
 def api_url(fleet: Fleet) -> str:
     """Where a person on this machine reaches the API."""
     return f"http://{fleet.variables('api')['ansible_host']}:8000"
