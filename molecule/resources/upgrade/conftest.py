@@ -195,6 +195,9 @@ def check_broken(
         if outcome == "rolled-back":
             assert "and was taken back" in done.words
             assert "nothing was changed" in again.words
+            back = playbook("rollback", "-e", f"release={tried}")
+            assert back.code != 0
+            assert "is voided" in back.words
         assert running() == {base_release}
 
     return check

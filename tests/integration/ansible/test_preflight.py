@@ -149,6 +149,12 @@ def test_another_system_is_refused_by_name(tmp_path: Path, system: str, version:
     assert "use a host with Debian 12, Debian 13 or Ubuntu 24.04" in output
 
 
+def test_an_old_python_is_refused_with_its_version(tmp_path: Path) -> None:
+    """A distribution that is supported may have been given another."""
+    output = preflight(tmp_path, "base", {"a": {}}, DEBIAN_12 | {"python": "3.10.12"})
+    assert "a has Python 3.10.12, Nova needs 3.11 or newer" in output
+
+
 def test_a_full_disk_is_refused_with_what_is_free(tmp_path: Path) -> None:
     """But not for a release that is there already, which may be the way out of that."""
     survey = DEBIAN_12 | {"free_megabytes": {"/opt": 20_000, "/var": 120}}
