@@ -561,7 +561,7 @@ def test_a_host_that_is_lost_while_a_release_is_brought_fails_there(tmp_path: Pa
     facts = {
         "base_survey": RUNNING,
         "release_id": "2.0-new",
-        "__release_built": {"archive": str(archive), "sha256": "0", "changed": False},
+        "release_built": {"archive": str(archive), "sha256": "0", "changed": False},
     }
     bring = {"ansible.builtin.include_role": {"name": "release", "tasks_from": "install"}}
     play = {"hosts": "all", "gather_facts": False, "ignore_unreachable": True}

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 
 from nova.operations.commands import LOCK_LOST_EXIT_CODE
 
@@ -476,6 +477,19 @@ def test_the_survey_tells_where_redis_is_and_no_secret(host: Host) -> None:
     settings.write_text("NOVA_REDIS_TLS='True'\nREDIS_URL='redis://a:6379/0'\nOTHER='x'\n")
     found = {"NOVA_REDIS_TLS": "True", "REDIS_URL": "redis://a:6379/0"}
     assert host.program.redis_settings() == found
+
+
+def test_the_survey_sees_each_part_of_a_firewall(host: Host) -> None:
+    """Of those that the role takes away: what it does not see would stay."""
+    tasks = yaml.safe_load((ROLES / "firewall/tasks/absent.yml").read_text())
+    [paths] = [task["loop"] for task in tasks if "loop" in task]
+    assert not host.program.has_firewall()
+    for path in paths:
+        part = host.root / path.lstrip("/")
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.touch()
+        assert host.program.has_firewall(), path
+        part.unlink()
 
 
 def test_a_program_that_is_not_there_says_nothing(host: Host) -> None:

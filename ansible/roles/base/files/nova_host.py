@@ -92,6 +92,12 @@ OTHER_FILES = (
     "opt/nova/packages/Packages",
     "opt/nova/packages/complete",
 )
+#: What a firewall of Nova's consists of.
+FIREWALL_PATHS = (
+    "etc/nova-firewall",
+    "etc/systemd/system/nova-firewall.service",
+    "usr/local/sbin/nova-firewall",
+)
 #: Of the host's settings, those that say where Redis is and how it talks.
 REDIS_SETTING = re.compile(r"^(REDIS_URL|NOVA_REDIS_TLS)='([^']*)'$", re.M)
 #: Files and folders in /etc/systemd/system that belong to Nova, links in *.wants included.
@@ -665,6 +671,7 @@ def survey() -> dict[str, Any]:
         "drained": drained(),
         "lock_token": last_token(),
         "redis_settings": redis_settings(),
+        "firewall": has_firewall(),
     }
 
 
@@ -675,6 +682,11 @@ def redis_settings() -> dict[str, str]:
     except FileNotFoundError:
         return {}
     return dict(REDIS_SETTING.findall(text))
+
+
+def has_firewall() -> bool:
+    """Return whether anything of a firewall of Nova's is there, as after an interrupted removal."""
+    return any((ROOT / path).exists() for path in FIREWALL_PATHS)
 
 
 def free_megabytes(path: Path) -> int:
