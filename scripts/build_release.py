@@ -273,9 +273,8 @@ def _build_archive(target: Target, release: str, archive: Path, root: Path) -> N
         contents, wheels = Path(folder) / "contents", Path(folder) / "wheels"
         packages = contents / "lib" / f"python{target.python}" / "site-packages"
         lines = requirements_for(root / "requirements.txt", target)
-        _download(lines, target, archive.parent / "wheels" / target.name, wheels)
-        lines.append(_build_wheel(wheels, root))
-        _install(lines, wheels, target, packages)
+        _unpack_dependencies(lines, target, archive.parent, packages)
+        _install([_build_wheel(wheels, root)], wheels, target, packages)
         _write_programs(packages, contents / "bin")
         _compile(packages, target)
         for name in HOST_FOLDERS:
@@ -285,6 +284,33 @@ def _build_archive(target: Target, release: str, archive: Path, root: Path) -> N
         unfinished = Path(folder) / archive.name
         _pack(contents, unfinished)
         unfinished.replace(archive)
+
+
+def _unpack_dependencies(lines: list[str], target: Target, output: Path, packages: Path) -> None:
+    """Make a folder with what these requirement lines install, bytecode included.
+
+    It is kept for the next release with the same ones: most releases differ in Nova alone, and to
+    compile the others takes half the time of a build.
+    """
+    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    kept = output / "dependencies" / f"{target.name}-{digest}.tar"
+    checksum = checksum_of(kept)
+    if checksum.is_file() and kept.is_file() and checksum.read_text().strip() == _sha256(kept):
+        packages.mkdir(parents=True)
+        # Python's own takes twice as long.
+        subprocess.run(["tar", "--extract", "--file", kept, "--directory", packages], check=True)
+        return
+    with tempfile.TemporaryDirectory(dir=output, prefix=".building-") as folder:
+        wheels = Path(folder) / "wheels"
+        _download(lines, target, output / "wheels" / target.name, wheels)
+        _install(lines, wheels, target, packages)
+    _compile(packages, target)
+    kept.parent.mkdir(exist_ok=True)
+    for old in kept.parent.glob(f"{target.name}-*"):  # those of another lock
+        old.unlink()
+    with tarfile.open(kept, "w") as package:
+        package.add(packages, arcname=".")
+    checksum.write_text(_sha256(kept) + "\n", encoding="utf-8")
 
 
 def _download(lines: list[str], target: Target, cache: Path, destination: Path) -> None:
@@ -316,13 +342,12 @@ def _cached(lines: list[str], cache: Path) -> list[Path | None]:
 
 
 def _build_wheel(wheels: Path, root: Path) -> str:
-    """Build Nova's own wheel and return its requirement line."""
-    before = set(wheels.iterdir())
+    """Build Nova's own wheel into an empty folder and return its requirement line."""
     _pip(
         *("wheel", "--no-deps", "--no-build-isolation", "--no-index"),
         *("--wheel-dir", str(wheels), str(root)),
     )
-    (wheel,) = set(wheels.iterdir()) - before
+    (wheel,) = wheels.iterdir()
     name, version = wheel.name.split("-")[:2]
     return f"{name.replace('_', '-')}=={version} --hash=sha256:{_sha256(wheel)}"
 

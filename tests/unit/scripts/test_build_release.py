@@ -7,6 +7,7 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -175,6 +176,40 @@ def test_wheels_that_were_fetched_before_need_no_index(index: Path, tmp_path: Pa
     wheel.unlink()
     build_release._download(lines, TRIXIE, tmp_path / "cache", tmp_path / "again")
     assert [path.name for path in (tmp_path / "again").iterdir()] == [wheel.name]
+
+
+def test_what_a_lock_wants_is_installed_once(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And again if it was damaged since, or the lock is another; the old one does not stay."""
+    installed: list[str] = []
+    install = build_release._install
+
+    def noted(lines: list[str], *options: Any) -> None:
+        installed.extend(lines)
+        install(lines, *options)
+
+    monkeypatch.setattr(build_release, "_install", noted)
+    [wheel] = index.iterdir()
+    line = f"thing==1 --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}"
+
+    def unpacked(name: str, *lines: str) -> list[str]:
+        installed.clear()
+        build_release._unpack_dependencies([*lines], TRIXIE, tmp_path, tmp_path / name)
+        assert (tmp_path / name / "thing.py").is_file()
+        return list(installed)
+
+    kept = tmp_path / "dependencies"
+    assert unpacked("first", line) == [line]
+    assert unpacked("second", line) == []
+    [package] = kept.glob("*.tar")
+    package.write_bytes(package.read_bytes()[:-1])
+    assert unpacked("third", line) == [line]
+    assert unpacked("fourth", line) == []
+    another = f"{line} --hash=sha256:{'0' * 64}"
+    assert unpacked("other", another) == [another]
+    assert len(list(kept.iterdir())) == 2
+    assert not list(tmp_path.glob(".building-*"))
 
 
 def test_a_damaged_wheel_in_the_cache_is_fetched_anew(index: Path, tmp_path: Path) -> None:
