@@ -79,6 +79,30 @@ def test_a_roll_whose_controller_died_goes_back_when_asked(
     assert running() == {base_release}
 
 
+def test_a_roll_that_died_before_a_host_was_touched_is_nothing_to_go_back_from(
+    base_release: str,
+    start: Callable[..., Begun],
+    playbook: Playbook,
+    releases: Releases,
+    running: Running,
+    tmp_path: Path,
+    wait_until: Callable[..., None],
+) -> None:
+    """kill -9 while an operator's hook runs: the release before would be one too far."""
+    hook, reached = tmp_path / "before-host", tmp_path / "reached"
+    hook.write_text(f"#!/bin/sh\ntouch {reached}\nsleep 60\n")
+    hook.chmod(0o755)
+    roll = start("deploy", "-e", f"release={releases()}", "-e", f"rollout_hooks={tmp_path}")
+    wait_until(reached.exists, "the hook runs", seconds=300)
+    roll.signal(signal.SIGKILL)
+    refused = playbook("rollback", "-e", "take_over=true")
+    assert refused.code != 0
+    assert "no host was left in the middle of a roll" in refused.words
+    assert running() == {base_release}
+    back = ("-e", f"release={base_release}", "-e", "take_over=true")
+    assert playbook("rollback", *back).code == 0
+
+
 def test_a_restart_after_a_roll_that_was_interrupted_leaves_the_way_back(
     base_release: str,
     begin: Begin,
