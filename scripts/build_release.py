@@ -291,6 +291,9 @@ def _unpack_dependencies(lines: list[str], target: Target, output: Path, package
 
     It is kept for the next release with the same ones: most releases differ in Nova alone, and to
     compile the others takes half the time of a build.
+
+    Raises:
+        BuildError: it cannot be installed, or not be unpacked, as on a full disk.
     """
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
     kept = output / "dependencies" / f"{target.name}-{digest}.tar"
@@ -298,7 +301,11 @@ def _unpack_dependencies(lines: list[str], target: Target, output: Path, package
     if checksum.is_file() and kept.is_file() and checksum.read_text().strip() == _sha256(kept):
         packages.mkdir(parents=True)
         # Python's own takes twice as long.
-        subprocess.run(["tar", "--extract", "--file", kept, "--directory", packages], check=True)
+        command = ["tar", "--extract", "--file", str(kept), "--directory", str(packages)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            reason = done.stderr.partition("\n")[0]
+            raise BuildError(f"{kept} could not be unpacked: {reason}")
         return
     with tempfile.TemporaryDirectory(dir=output, prefix=".building-") as folder:
         wheels = Path(folder) / "wheels"

@@ -2,11 +2,10 @@
 
 A hypothesis state machine publishes, claims, commits, stores results, settles, gives up, loses
 answers, crashes and freezes workers, lets time pass, takes Redis away and fails over to a replica
-that lags. After
-every step nothing that was acknowledged may be in no place, no effect may have happened twice or
-be missing from a run that is done, no success may have been taken back, nothing may be forgotten
-before its time, and no stale token may have changed anything. At the end everything must still come
-to its end.
+that lags. After every step nothing that was acknowledged may be in no place, no effect may have
+happened twice or be missing from a run that is done, no success may have been taken back, nothing
+may be forgotten before its time, and no stale token may have changed anything. At the end
+everything must still come to its end.
 """
 
 import json

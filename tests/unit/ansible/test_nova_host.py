@@ -483,6 +483,7 @@ def test_the_survey_sees_each_part_of_a_firewall(host: Host) -> None:
     """Of those that the role takes away: what it does not see would stay."""
     tasks = yaml.safe_load((ROLES / "firewall/tasks/absent.yml").read_text())
     [paths] = [task["loop"] for task in tasks if "loop" in task]
+    assert {f"/{path}" for path in host.program.FIREWALL_PATHS} == set(paths)
     assert not host.program.has_firewall()
     for path in paths:
         part = host.root / path.lstrip("/")

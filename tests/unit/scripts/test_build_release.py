@@ -212,6 +212,19 @@ def test_what_a_lock_wants_is_installed_once(
     assert not list(tmp_path.glob(".building-*"))
 
 
+def test_what_is_kept_and_cannot_be_unpacked_is_told_in_one_line(
+    index: Path, tmp_path: Path
+) -> None:
+    [wheel] = index.iterdir()
+    line = f"thing==1 --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}"
+    build_release._unpack_dependencies([line], TRIXIE, tmp_path, tmp_path / "first")
+    [package] = (tmp_path / "dependencies").glob("*.tar")
+    package.write_bytes(b"no archive" * 100)
+    build_release.checksum_of(package).write_text(build_release._sha256(package))
+    with pytest.raises(BuildError, match=r"\.tar could not be unpacked: "):
+        build_release._unpack_dependencies([line], TRIXIE, tmp_path, tmp_path / "second")
+
+
 def test_a_damaged_wheel_in_the_cache_is_fetched_anew(index: Path, tmp_path: Path) -> None:
     [wheel] = index.iterdir()
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
