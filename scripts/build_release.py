@@ -307,17 +307,19 @@ def _unpack_dependencies(lines: list[str], target: Target, output: Path, package
             reason = done.stderr.partition("\n")[0]
             raise BuildError(f"{kept} could not be unpacked: {reason}")
         return
+    kept.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".building-") as folder:
         wheels = Path(folder) / "wheels"
         _download(lines, target, output / "wheels" / target.name, wheels)
         _install(lines, wheels, target, packages)
-    _compile(packages, target)
-    kept.parent.mkdir(exist_ok=True)
-    for old in kept.parent.glob(f"{target.name}-*"):  # those of another lock
-        old.unlink()
-    with tarfile.open(kept, "w") as package:
-        package.add(packages, arcname=".")
-    checksum.write_text(_sha256(kept) + "\n", encoding="utf-8")
+        _compile(packages, target)
+        unfinished = Path(folder) / kept.name
+        with tarfile.open(unfinished, "w") as package:
+            package.add(packages, arcname=".")
+        for old in kept.parent.glob(f"{target.name}-*"):  # those of another lock
+            old.unlink()
+        checksum.write_text(_sha256(unfinished) + "\n", encoding="utf-8")
+        unfinished.replace(kept)
 
 
 def _download(lines: list[str], target: Target, cache: Path, destination: Path) -> None:

@@ -90,6 +90,11 @@ class Fleet:
         seen = [h.run(f"{ask} master nova && {ask} replicas nova") for h in with_sentinel]
         return not any(answer.rc or "_down" in answer.stdout for answer in seen)
 
+    def boots(self) -> dict[str, str]:
+        """Return what tells one boot of each host from another."""
+        begun = "systemctl show --property=UserspaceTimestampMonotonic"
+        return {name: str(host.check_output(begun)) for name, host in self.hosts("nova").items()}
+
     def redis_certificate(self, host: Host) -> str:
         """Return the fingerprint of the certificate that a host's Redis shows; empty if none."""
         # A Redis without TLS would not answer at all.
@@ -147,6 +152,12 @@ def _wait_until() -> Callable[..., None]:
 def fleet() -> Fleet:
     """The hosts under test."""
     return Fleet()
+
+
+@pytest.fixture
+def whole_group(fleet: Fleet) -> None:
+    """No server of the group lags behind or is thought lost; outages of other tests leave that."""
+    wait_until(fleet.redis_is_whole, "the group is whole", seconds=120)
 
 
 @pytest.fixture(scope="session")

@@ -20,13 +20,8 @@ from scripts.lab.plays import play, play_in_vain, try_to_play
 AS_ROOT = "nova-redis-cli "
 SENTINEL = "nova-redis-cli -p 26379 "
 CERTIFICATE = "/etc/redis/nova/tls/redis.crt"
-#: Tells when a host has booted.
-BEGUN = "systemctl show --property=UserspaceTimestampMonotonic"
 
-
-@pytest.fixture(autouse=True)
-def _whole_group(fleet: Any, wait_until: Callable[..., None]) -> None:
-    wait_until(fleet.redis_is_whole, "the group is whole", seconds=120)
+pytestmark = pytest.mark.usefixtures("whole_group")
 
 
 def test_every_sentinel_knows_the_same_primary_and_has_a_quorum(fleet: Any) -> None:
@@ -164,11 +159,10 @@ def test_an_upgrade_of_nothing_is_none(fleet: Any) -> None:
 
 def test_redis_hosts_are_not_rebooted_together(fleet: Any) -> None:
     """However large the batches are that an operator asks for."""
-    hosts = fleet.hosts("nova")
-    before = {name: host.check_output(BEGUN) for name, host in hosts.items()}
+    before = fleet.boots()
     refused = play_in_vain("reboot", "-e", '{"batches": [3]}')
     assert "hold the data of Redis, and would be rebooted together" in refused.words
-    assert {name: host.check_output(BEGUN) for name, host in hosts.items()} == before
+    assert fleet.boots() == before
 
 
 def test_a_copy_is_restored_to_the_whole_group(

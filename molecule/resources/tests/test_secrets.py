@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
 import pytest
 from testinfra.host import Host
@@ -15,6 +16,7 @@ testinfra_hosts = ["ansible://all?sudo=true"]
 
 # The secrets reach grep as a file descriptor: never on a command line.
 PATTERNS = "/run/nova-test-patterns"
+GREP_ETC = 'grep -rlsFf "$patterns" /etc || true'
 
 
 def find(host: Host, known: dict[str, str], command: str) -> str:
@@ -27,9 +29,15 @@ def find(host: Host, known: dict[str, str], command: str) -> str:
     return str(host.check_output(script))
 
 
-def test_patterns_do_find_a_secret(host: Host, known_secrets: dict[str, str]) -> None:
-    """The search itself works: it finds secrets where they belong."""
-    assert find(host, known_secrets, 'grep -rlsFf "$patterns" /etc || true').split() != []
+def test_patterns_do_find_a_secret(host: Host, fleet: Any, known_secrets: dict[str, str]) -> None:
+    """The search itself works: it finds secrets where they belong, each key on its host."""
+    name = host.backend.host
+    own = {n: s for n, s in known_secrets.items() if n.endswith(f"/{name}.key")}
+    if name in fleet.hosts("nova"):
+        own["nova_redis_password"] = known_secrets["nova_redis_password"]
+    assert own
+    missed = [n for n, s in own.items() if not find(host, {n: s}, GREP_ETC)]
+    assert missed == []
 
 
 def test_no_secret_in_command_lines(host: Host, known_secrets: dict[str, str]) -> None:

@@ -27,15 +27,10 @@ WORKS = "timeout 5 nova-redis-cli ping | grep --quiet PONG"
 STARTED = (
     "systemctl show --value --timestamp=unix --property=ActiveEnterTimestamp redis-server.service"
 )
-#: Tells when a host has booted.
-BEGUN = "systemctl show --property=UserspaceTimestampMonotonic"
 
 UnderLoad = Callable[..., AbstractContextManager[Any]]
 
-
-@pytest.fixture(autouse=True)
-def _whole_group(fleet: Any, wait_until: Callable[..., None]) -> None:
-    wait_until(fleet.redis_is_whole, "the group is whole", seconds=120)
+pytestmark = pytest.mark.usefixtures("whole_group")
 
 
 @pytest.fixture
@@ -172,13 +167,12 @@ def test_a_reboot_of_every_host_costs_no_task(
     fleet: Any, under_load: UnderLoad, wait_until: Callable[..., None]
 ) -> None:
     """One after another, the one frontend without requests; whoever is the primary in the end."""
-    hosts = fleet.hosts("nova")
-    before = {name: host.check_output(BEGUN) for name, host in hosts.items()}
+    before = fleet.boots()
     key, value = f"nova:test:{secrets.token_hex(4)}", secrets.token_hex(8)
     fleet.redis_primary().check_output(f"nova-redis-cli set {key} {value}")
     with under_load(allowed=ANSWERS):
         play("reboot", "--limit", "!frontend")
     play("reboot", "--limit", "frontend")
-    assert [name for name, host in hosts.items() if host.check_output(BEGUN) == before[name]] == []
+    assert before.items().isdisjoint(fleet.boots().items())
     wait_until(fleet.redis_is_whole, "the group is whole", seconds=120)
     assert fleet.redis_primary().check_output(f"nova-redis-cli getdel {key}") == value

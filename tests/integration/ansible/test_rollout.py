@@ -4,7 +4,9 @@
 """
 
 import json
+import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -236,6 +238,34 @@ def test_what_needs_no_lock_waits_for_who_has_it(run: Run, asked: Callable[..., 
     asked("exit 75")
     assert "exit 0" in run("held", base_survey=RUNNING)
     assert "exit 0" in run("held")
+
+
+def test_a_new_host_waits_too_and_a_host_that_is_lost_keeps_it_from_nothing(
+    tmp_path: Path, programs: Path, asked: Callable[..., list[str]]
+) -> None:
+    """By the play of site.yml, where one asks for all and an error is that of all.
+
+    Of the hosts that are left out the first is lost, the second knows the fleet.
+    """
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    hosts = {"nova1": local, "nova2": CUT_OFF, "nova3": local}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"nova": {"hosts": hosts}}))
+    site = yaml.safe_load((ANSIBLE / "playbooks" / "site.yml").read_text())
+    play = next(play for play in site if "held" in json.dumps(play)) | {
+        "become": False,
+        "environment": {"PATH": f"{programs}:{os.environ['PATH']}"},
+    }
+    play["tasks"].insert(0, {"ansible.builtin.set_fact": {"base_survey": NEW_HOST}})
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    stand_in(programs, "readlink", "$*")("echo /opt/nova/releases/1.0-old")
+    run = (f"--inventory={tmp_path / 'hosts.yml'}", "--limit=nova1", tmp_path / "play.yml")
+    asked(f"""echo '{json.dumps({"lock": {"owner": "bob@there", "reason": "deploy 3.0"}})}'""")
+    refused = run_playbook(*run)
+    assert "nothing was changed: bob@there works on the fleet, for deploy 3.0; wait" in refused
+    assert "failed=1" in refused
+    asked(f"""echo '{json.dumps({"lock": None})}'""")
+    assert "failed=0" in run_playbook(*run)
+    assert asked() == ["1.0-old: fleet show --json"] * 2
 
 
 def test_a_new_host_is_locked_for_and_gets_what_the_others_run(

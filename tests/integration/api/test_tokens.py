@@ -156,13 +156,12 @@ def test_a_burst_of_the_whole_minute_passes_and_then_one_in_a_share_of_it(
     client: Client, make_settings: Callable[..., Settings]
 ) -> None:
     gate = Gate(make_settings(NOVA_API_RATE_LIMIT=600), client)
-    answers = [gate.ask("one").status for _ in range(600)]
-    # Time gives back ten a second meanwhile, so none of the first 600 is refused.
-    assert set(answers) == {"admitted"}
     start = time.monotonic()
+    answers = [gate.ask("one").status for _ in range(600)]
+    assert set(answers) == {"admitted"}
     more = sum(gate.ask("one").status == "admitted" for _ in range(200))
-    allowed = (time.monotonic() - start + 1.0) * 10 + 5
-    assert more <= allowed
+    # Ten for each second since the first was asked: a slow machine gets back more meanwhile.
+    assert more <= (time.monotonic() - start) * 10 + 1
     limited = gate.ask("one")
     while limited.status == "admitted":
         limited = gate.ask("one")
