@@ -22,7 +22,7 @@ from xml.etree import ElementTree
 from rich.table import Table
 
 from nova.terminal import console
-from scripts.lab.docker import ROOT
+from scripts.lab.docker import ROOT, LabError, docker_command
 from scripts.lab.hosts import Lab, destroy
 
 STATE = ROOT / ".nova" / "scenarios"
@@ -51,7 +51,11 @@ class Outcome:
 
 
 def run(scenario: str) -> Outcome:
-    """Run a scenario from bare hosts to destroyed ones."""
+    """Run a scenario from bare hosts to destroyed ones.
+
+    Raises:
+        LabError: its hosts could not be removed.
+    """
     STATE.mkdir(parents=True, exist_ok=True)
     report = STATE / f"{scenario}.xml"
     report.unlink(missing_ok=True)
@@ -166,12 +170,17 @@ def main() -> int:
     """Run the scenarios; return 1 if one failed."""
     options = parse()
     outcomes: list[Outcome] = []
-    for scenario in options.scenario:
-        outcomes.append(run(scenario))
-        if options.page:
-            write_page(outcomes[-1:])
-        if not outcomes[-1].passed:
-            break
+    try:
+        docker_command()
+        for scenario in options.scenario:
+            outcomes.append(run(scenario))
+            if options.page:
+                write_page(outcomes[-1:])
+            if not outcomes[-1].passed:
+                break
+    except LabError as error:
+        print(f"scenarios: {error}", file=sys.stderr)
+        return 1
     show(outcomes)
     return 0 if all(outcome.passed for outcome in outcomes) else 1
 

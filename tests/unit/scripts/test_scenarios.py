@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from scripts import scenarios
+from scripts.lab.docker import docker_command
 from scripts.scenarios import Finding, Outcome, read_report, sentence_of, write_page
 
 TESTS = """
@@ -63,3 +64,19 @@ def test_the_page_keeps_what_was_not_run(tmp_path: Path, monkeypatch: pytest.Mon
     assert "passed: 1 tests, 0 failed; 20 minutes" in text
     assert text.endswith("| release | it goes back | 61.2 |\n")
     assert "FAILED" not in text
+
+
+def test_without_docker_one_line_says_what_to_do_and_the_page_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    monkeypatch.setattr(scenarios, "PAGE", page)
+    monkeypatch.setattr(sys, "argv", ["scenarios", "--page", "default"])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    docker_command.cache_clear()
+    assert scenarios.main() == 1
+    assert capfd.readouterr() == (
+        "",
+        "scenarios: docker is not installed: run scripts/bootstrap.sh --tools fleet\n",
+    )
+    assert not page.exists()
