@@ -66,8 +66,9 @@ class Begun:
     def __init__(self, name: str, *options: str) -> None:
         # A pipe that nobody reads meanwhile would hold it up.
         self._output = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - until end()
+        # A shell starts what goes to the background with Ctrl-C ignored; all below it inherit that.
         self._process = subprocess.Popen(
-            command(name, *options),
+            ["env", "--default-signal=INT", *command(name, *options)],
             stdout=self._output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
