@@ -293,9 +293,12 @@ def _unpack_dependencies(lines: list[str], target: Target, output: Path, package
     compile the others takes half the time of a build.
 
     Raises:
-        BuildError: it cannot be installed, or not be unpacked, as on a full disk.
+        BuildError: it cannot be installed, or not be unpacked.
+        OSError: it cannot be kept, as on a full disk.
     """
-    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    # The builder too decides what is in it.
+    decides = "\n".join(lines).encode() + Path(__file__).read_bytes()
+    digest = hashlib.sha256(decides).hexdigest()[:16]
     kept = output / "dependencies" / f"{target.name}-{digest}.tar"
     checksum = checksum_of(kept)
     if checksum.is_file() and kept.is_file() and checksum.read_text().strip() == _sha256(kept):
@@ -505,7 +508,7 @@ def main() -> int:
     target = Target(options.python, options.arch)
     try:
         print(json.dumps(provide(options.release, target, options.output, options.dry_run)))
-    except BuildError as error:
+    except (BuildError, OSError) as error:
         print(f"build_release: {target.name}: {error}", file=sys.stderr)
         return 1
     return 0

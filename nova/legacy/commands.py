@@ -24,7 +24,7 @@ migration = typer.Typer(
     no_args_is_help=True,
 )
 
-#: Exit code of `status` when it is not safe to go on; 1 says that nobody knows.
+#: Exit code of `status` when it is not safe to go on; 1 and 75 say that nobody knows.
 NOT_SAFE = 3
 HEADLINES = {True: "differ", False: "same", None: "-"}
 LONGEST_HOURS = LONGEST.total_seconds() / 3600

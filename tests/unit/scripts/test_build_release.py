@@ -209,6 +209,9 @@ def test_what_a_lock_wants_is_installed_once(
     another = f"{line} --hash=sha256:{'0' * 64}"
     assert unpacked("other", another) == [another]
     assert len(list(kept.iterdir())) == 2
+    (tmp_path / "builder.py").write_text("# lays out another environment\n")
+    monkeypatch.setattr(build_release, "__file__", str(tmp_path / "builder.py"))
+    assert unpacked("by another builder", another) == [another]
     assert not list(tmp_path.glob(".building-*"))
 
 
@@ -327,3 +330,14 @@ def test_only_the_newest_archives_stay(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob(f"*{BOOKWORM.name}.tar.gz"))) == build_release.ARCHIVES_TO_KEEP
     assert len(list(tmp_path.glob("*.sha256"))) == build_release.ARCHIVES_TO_KEEP
     assert len(list(tmp_path.glob(f"*{TRIXIE.name}.tar.gz"))) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a full disk is: an error of the system, not of what is built."""
+    (tmp_path / "file").touch()
+    options = ["--python=3.13", "--arch=x86_64", f"--output={tmp_path / 'file' / 'build'}"]
+    monkeypatch.setattr(sys, "argv", ["build_release", *options])
+    assert build_release.main() == 1
+    assert capsys.readouterr().err.startswith("build_release: py3.13-x86_64: [Errno 20]")
