@@ -16,6 +16,7 @@ from scripts.lab.plays import Begun, Played, try_to_play
 from scripts.lab.variants import BROKEN, EFFECTS_KEY, Patch, make
 
 Playbook = Callable[..., Played]
+Lock = Callable[[], dict[str, Any] | None]
 #: Seconds for the gate: hosts of the lab share two cores with all others, and break on purpose.
 GATE = ("-e", "rollout_gate_seconds=60")
 #: There while a host has been touched by a roll that has not ended.
@@ -92,6 +93,12 @@ def audit(fleet: Any) -> Callable[[], dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
+def lock(fleet: Any) -> Lock:
+    """Return who holds the lock of the fleet, None while nobody does."""
+    return lambda: fleet.ask_json("nova fleet show --json")["lock"]
+
+
+@pytest.fixture(scope="session")
 def base_sources(releases: Callable[..., Path]) -> Path:
     """The folder of the release that every test starts from: the checkout, and a counting task.
 
@@ -111,11 +118,15 @@ def base_release(playbook: Playbook, base_sources: Path, running: Callable[[], s
 
 @pytest.fixture(autouse=True)
 def _from_the_base_release(
-    base_release: str, playbook: Playbook, running: Callable[[], set[str]], fleet: Any
+    base_release: str, playbook: Playbook, running: Callable[[], set[str]], lock: Lock, fleet: Any
 ) -> None:
-    """A test that fails in the middle of a roll leaves nothing to the next one."""
+    """A test that fails in the middle of a roll leaves nothing to the next one, nor its lock."""
     hosts = fleet.hosts("nova").values()
-    if running() != {base_release} or any(host.file(PENDING).exists for host in hosts):
+    if (
+        running() != {base_release}
+        or any(host.file(PENDING).exists for host in hosts)
+        or lock() is not None
+    ):
         done = playbook("rollback", "-e", f"release={base_release}", "-e", "take_over=true")
         assert done.code == 0
 

@@ -87,8 +87,12 @@ def test_a_roll_that_died_before_a_host_was_touched_is_nothing_to_go_back_from(
     running: Running,
     tmp_path: Path,
     wait_until: Callable[..., None],
+    lock: Callable[[], dict[str, Any] | None],
 ) -> None:
-    """kill -9 while an operator's hook runs: the release before would be one too far."""
+    """kill -9 while an operator's hook runs: the release before would be one too far.
+
+    Nothing is due then, and the lock of the roll that died is freed all the same.
+    """
     hook, reached = tmp_path / "before-host", tmp_path / "reached"
     hook.write_text(f"#!/bin/sh\ntouch {reached}\nsleep 60\n")
     hook.chmod(0o755)
@@ -99,8 +103,10 @@ def test_a_roll_that_died_before_a_host_was_touched_is_nothing_to_go_back_from(
     assert refused.code != 0
     assert "no host was left in the middle of a roll" in refused.words
     assert running() == {base_release}
+    assert lock() is not None
     back = ("-e", f"release={base_release}", "-e", "take_over=true")
     assert playbook("rollback", *back).code == 0
+    assert lock() is None
 
 
 def test_a_restart_after_a_roll_that_was_interrupted_leaves_the_way_back(

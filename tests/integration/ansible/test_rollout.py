@@ -22,6 +22,7 @@ Run = Callable[..., str]
 Noted = Callable[..., list[str]]
 RUNNING = NEW_HOST | {"release": "1.0-old", "releases": ["1.0-old"]}
 STEWARDS = [{"name": name, "runs": "1.0-old", "release": "1.0-old"} for name in ("nova1", "nova2")]
+HERE = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
 #: The first host of the fleet, which nobody reaches: nothing listens on port 1.
 CUT_OFF = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
 
@@ -247,8 +248,7 @@ def test_a_new_host_waits_too_and_a_host_that_is_lost_keeps_it_from_nothing(
 
     Of the hosts that are left out the first is lost, the second knows the fleet.
     """
-    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    hosts = {"nova1": local, "nova2": CUT_OFF, "nova3": local}
+    hosts = {"nova1": HERE, "nova2": CUT_OFF, "nova3": HERE}
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"nova": {"hosts": hosts}}))
     site = yaml.safe_load((ANSIBLE / "playbooks" / "site.yml").read_text())
     play = next(play for play in site if "held" in json.dumps(play)) | {
@@ -266,6 +266,58 @@ def test_a_new_host_waits_too_and_a_host_that_is_lost_keeps_it_from_nothing(
     asked(f"""echo '{json.dumps({"lock": None})}'""")
     assert "failed=0" in run_playbook(*run)
     assert asked() == ["1.0-old: fleet show --json"] * 2
+
+
+@pytest.mark.parametrize(
+    ("due", "options", "freed"),
+    [
+        ([], ("-e", "take_over=true"), True),
+        (
+            ["nova2"],
+            ("-e", "take_over=true"),
+            False,
+        ),  # the roll itself takes the lock, and frees it
+        ([], (), False),
+    ],
+    ids=["nothing is due", "a host is due", "nobody asked for it"],
+)
+def test_a_lock_is_taken_over_and_freed_though_nothing_is_due(
+    tmp_path: Path,
+    programs: Path,
+    asked: Callable[..., list[str]],
+    due: list[str],
+    options: tuple[str, ...],
+    freed: bool,
+) -> None:
+    """A run that died before it had changed anything leaves nothing but its lock."""
+    asked(LOCKS)
+    survey = {
+        "hosts": "nova",
+        "gather_facts": False,
+        "tasks": [
+            {"ansible.builtin.set_fact": {"base_survey": RUNNING}},
+            {
+                "ansible.builtin.group_by": {"key": "roll_due"},
+                "when": f"inventory_hostname in {due}",
+            },
+        ],
+    }
+    roll = ANSIBLE / "playbooks" / "roll.yml"
+    play = next(play for play in yaml.safe_load(roll.read_text()) if "Take over" in play["name"])
+    play |= {
+        "become": False,
+        "environment": {"PATH": f"{programs}:{os.environ['PATH']}"},
+        "vars_files": [str(roll.parent / file) for file in play["vars_files"]],
+        "vars": {"rollout_action": "rollback", "release_id": "1.0-old"},
+    }
+    hosts = {"nova1": HERE, "nova2": HERE}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"nova": {"hosts": hosts}}))
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([survey, play]))
+    said = run_playbook(f"--inventory={tmp_path / 'hosts.yml'}", tmp_path / "play.yml", *options)
+    assert "failed=1" not in said, said
+    words = [line.split()[2] for line in asked()]
+    assert words == (["lock", "note", "unlock"] if freed else [])
+    assert not freed or "--take-over" in asked()[0]
 
 
 def test_a_new_host_is_locked_for_and_gets_what_the_others_run(
@@ -698,6 +750,27 @@ def test_hosts_that_were_lost_are_not_noted_as_done(
     [note] = asked()
     assert "--action=resume --result=ok --detail=nova1" in note
     assert "nova2" not in note
+
+
+def test_passwords_that_a_lock_keeps_speak_of_no_lock_that_their_run_had_before(
+    tmp_path: Path, programs: Path, asked: Callable[..., list[str]]
+) -> None:
+    """By the play of rotate-passwords.yml: site.yml has had a lock, and has freed it."""
+    asked("case $2 in lock) echo 'ann holds the lock' >&2; exit 1;; esac")
+    file = ANSIBLE / "playbooks" / "rotate-passwords.yml"
+    play = yaml.safe_load(file.read_text())[-1] | {
+        "become": False,
+        "environment": {"PATH": f"{programs}:{os.environ['PATH']}"},
+    }
+    facts = {"base_survey": RUNNING, "rollout_token": 7}
+    play["tasks"].insert(0, {"ansible.builtin.set_fact": facts})
+    inventory = {"nova": {"children": {"redis": {"hosts": {"nova1": HERE}}}}}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    said = run_playbook(f"--inventory={tmp_path / 'hosts.yml'}", tmp_path / "play.yml")
+    assert "nothing was changed: ann holds the lock" in said
+    assert "the lock is still held" not in said
+    assert [line.split()[2] for line in asked()] == ["lock", "note"]
 
 
 @pytest.mark.parametrize("end", ["note", "end"], ids=["what is no roll", "a roll"])
