@@ -1,6 +1,7 @@
 """Roles agree with their documentation, with the application, and with the units."""
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,20 @@ def test_defaults_are_the_specified_ones(role: str) -> None:
             assert re.search(rf"^# {name}:", defaults_text(role), re.MULTILINE), name
         elif "{{" not in str(defaults[name]):
             assert defaults[name] == spec["default"], name
+
+
+@pytest.mark.parametrize("part", ["api", "flower"])
+def test_a_host_that_loses_a_part_loses_its_secrets(part: str) -> None:
+    """All that the role keeps among the credentials."""
+    text = (ANSIBLE / "roles" / part / "vars" / "main.yml").read_text()
+    lost = load(ANSIBLE / "playbooks" / "vars" / "roll.yml")[f"roll_{part}_secrets"]
+    assert set(lost) == set(re.findall(r"/etc/nova/credentials/\w[\w.]*", text))
+
+
+def test_hosts_need_the_python_that_nova_needs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    oldest = load(ANSIBLE / "roles" / "base" / "vars" / "main.yml")["__base_oldest_python"]
+    assert project["requires-python"] == f">={oldest}"
 
 
 def test_a_local_redis_keeps_what_those_of_the_fleet_keep() -> None:

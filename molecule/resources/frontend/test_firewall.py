@@ -117,6 +117,34 @@ def test_a_firewall_that_is_not_wanted_goes_also_when_that_was_interrupted(fleet
     assert play(*site).changed == {}
 
 
+def test_rules_that_nobody_has_confirmed_go_with_the_firewall(fleet: Any) -> None:
+    """A first run that died before the unit was started: nothing of it stays in the kernel."""
+    name, host = list(fleet.hosts("api").items())[-1]
+    site = ("site", "--limit", name)
+    host.check_output("systemctl disable --now nova-firewall.service")
+    host.check_output("rm /etc/nova-firewall/rules.nft")
+    try:
+        host.check_output("nova-firewall apply 600")
+        assert "table inet nova" in host.check_output("nft list ruleset")
+        assert name in play(*site, "-e", '{"firewall_enabled": false}').changed
+        assert "table inet nova" not in host.check_output("nft list ruleset")
+        assert not host.file("/etc/nova-firewall").exists
+        assert not host.service("nova-firewall-back.timer").is_running
+    finally:
+        play(*site)
+
+
+def test_rules_that_somebody_has_flushed_are_said_by_a_check_and_come_back(fleet: Any) -> None:
+    name, host = list(fleet.hosts("api").items())[-1]
+    site = ("site", "--limit", name)
+    host.check_output("nft delete table inet nova")
+    assert name in play(*site, "--check").changed
+    assert "table inet nova" not in host.check_output("nft list ruleset")
+    assert name in play(*site).changed
+    assert "table inet nova" in host.check_output("nft list ruleset")
+    assert play(*site, "--check").changed == {}
+
+
 def test_the_rules_are_loaded_at_boot(host: Host) -> None:
     service = host.service("nova-firewall.service")
     assert service.is_enabled

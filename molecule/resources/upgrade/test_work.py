@@ -291,7 +291,10 @@ def test_a_host_that_leads_beat_and_serves_the_api_hands_over_when_it_leaves(
 def test_a_part_that_is_taken_from_a_host_is_stopped_there(
     base_sources: Path, playbook: Playbook, under_load: UnderLoad, fleet: Any, tmp_path: Path
 ) -> None:
-    """Flower moves to another host, and a host has no workers any more; then all is as before."""
+    """Flower moves to another host, and a host has no workers any more; then all is as before.
+
+    Its password stays nowhere else.
+    """
     [had_flower] = fleet.hosts("flower")
 
     def move_and_remove(groups: dict[str, Any]) -> None:
@@ -311,6 +314,8 @@ def test_a_part_that_is_taken_from_a_host_is_stopped_there(
     assert hosts["nova3"].check_output("systemctl is-active flower") == "active"
     assert {name for name in pids(fleet) if name.startswith("nova2/")} == set()
     assert (enabled(had_flower, "flower*"), enabled("nova2", "celery-worker*")) == ("", "")
+    password = "/etc/nova/credentials/flower.conf"
+    assert {name for name, host in hosts.items() if host.file(password).exists} == {"nova3"}
     again = playbook("site", *other)
     assert (again.code, again.changed) == (0, {})
     with under_load():

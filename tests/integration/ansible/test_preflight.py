@@ -149,10 +149,27 @@ def test_another_system_is_refused_by_name(tmp_path: Path, system: str, version:
     assert "use a host with Debian 12, Debian 13 or Ubuntu 24.04" in output
 
 
-def test_an_old_python_is_refused_with_its_version(tmp_path: Path) -> None:
-    """A distribution that is supported may have been given another."""
-    output = preflight(tmp_path, "base", {"a": {}}, DEBIAN_12 | {"python": "3.10.12"})
-    assert "a has Python 3.10.12, Nova needs 3.11 or newer" in output
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        ("3.10.12", "a has Python 3.10.12 at {python}, Nova needs 3.11 or newer"),
+        ("3.11.2", "a cannot be surveyed: SyntaxError: what is that"),
+    ],
+)
+def test_an_old_python_is_refused_with_its_version(tmp_path: Path, version: str, said: str) -> None:
+    """A distribution that is supported may have been given another, which cannot run the survey."""
+    python = tmp_path / "python3"
+    script = (
+        f"[ \"$1\" = -c ] && echo {version} && exit 0; echo 'SyntaxError: what is that' >&2; exit 1"
+    )
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    survey = {"ansible.builtin.include_role": {"name": "base", "tasks_from": "survey"}}
+    play = {"hosts": "a", "gather_facts": False, "tasks": [survey]}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    own = ("--inventory=a,", "--connection=local", "-e", f"__base_python={python}")
+    output = run_playbook(*own, tmp_path / "play.yml")
+    assert said.format(python=python) in output
 
 
 def test_a_full_disk_is_refused_with_what_is_free(tmp_path: Path) -> None:

@@ -239,26 +239,34 @@ def test_what_needs_no_lock_waits_for_who_has_it(run: Run, asked: Callable[..., 
     asked("exit 75")
     assert "exit 0" in run("held", base_survey=RUNNING)
     assert "exit 0" in run("held")
+    asked(f"[ \"$NOVA_REDIS_SETTINGS\" = REDIS_URL=there ] && echo '{json.dumps(held)}' || exit 75")
+    moved = {"rollout_redis_settings": {"REDIS_URL": "there"}}
+    assert "exit 2" in run("held", base_survey=RUNNING, **moved)
 
 
+@pytest.mark.parametrize("limit", ["nova1", "front1"])
 def test_a_new_host_waits_too_and_a_host_that_is_lost_keeps_it_from_nothing(
-    tmp_path: Path, programs: Path, asked: Callable[..., list[str]]
+    tmp_path: Path, programs: Path, asked: Callable[..., list[str]], limit: str
 ) -> None:
     """By the play of site.yml, where one asks for all and an error is that of all.
 
     Of the hosts that are left out the first is lost, the second knows the fleet.
     """
     hosts = {"nova1": HERE, "nova2": CUT_OFF, "nova3": HERE}
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"nova": {"hosts": hosts}}))
+    inventory = {"nova": {"hosts": hosts}, "frontend": {"hosts": {"front1": HERE}}}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
     site = yaml.safe_load((ANSIBLE / "playbooks" / "site.yml").read_text())
     play = next(play for play in site if "held" in json.dumps(play)) | {
         "become": False,
         "environment": {"PATH": f"{programs}:{os.environ['PATH']}"},
+        "vars_files": [str(ANSIBLE / "playbooks" / "vars" / "roll.yml")],
     }
-    play["tasks"].insert(0, {"ansible.builtin.set_fact": {"base_survey": NEW_HOST}})
+    survey = {"base_survey": NEW_HOST}
+    survey_new = {"ansible.builtin.set_fact": survey, "when": "'nova' in group_names"}
+    play["tasks"].insert(0, survey_new)
     (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
     stand_in(programs, "readlink", "$*")("echo /opt/nova/releases/1.0-old")
-    run = (f"--inventory={tmp_path / 'hosts.yml'}", "--limit=nova1", tmp_path / "play.yml")
+    run = (f"--inventory={tmp_path / 'hosts.yml'}", f"--limit={limit}", tmp_path / "play.yml")
     asked(f"""echo '{json.dumps({"lock": {"owner": "bob@there", "reason": "deploy 3.0"}})}'""")
     refused = run_playbook(*run)
     assert "nothing was changed: bob@there works on the fleet, for deploy 3.0; wait" in refused
@@ -664,8 +672,23 @@ def test_a_hosts_own_files_and_packages_are_compared_too(run: Run) -> None:
     assert "exit 0" in said, said[-1500:]
     for path in ("/usr/local/sbin/nova-host", "/etc/tmpfiles.d/nova.conf", "/etc/logrotate.d/nova"):
         assert f"- {path}" in said
-    assert "base_missing_packages: - procps" in said
+    missing = said.split("base_missing_packages: ")[1].split(" changed: ")[0]
+    assert set(missing.split()) == {"-", "logrotate", "procps"}
     assert "rollout_is_due: true" in said
+
+
+def test_secrets_that_a_host_should_not_have_make_a_roll_due(run: Run) -> None:
+    """Those of a part that was taken from it; all else is as it should be, or is not compared."""
+    survey = RUNNING | {"drained": [], "missing_folders": [], "packages": [], "workers": []}
+    given = {"base_changed_files": [], "rollout_release": "1.0-old", "rollout_configure_roles": []}
+    absent = {"rollout_absent_files": ["/etc/nova/credentials/flower.conf"]}
+    files: dict[str, Any] = {
+        "/etc/nova/credentials/flower.conf": {},
+        "/etc/nova/credentials/mine": {},
+    }
+    said = run("compare", options=("-v",), base_survey=survey | {"files": files}, **given, **absent)
+    assert "- /etc/nova/credentials/flower.conf" in said.split("base_changed_files")[-1]
+    assert "- /etc/nova/credentials/mine" not in said
 
 
 def test_a_round_waits_for_what_runs_or_should_and_for_nothing_else(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 #!/bin/sh
 # The table `inet nova`, and no other. Prints what it changes.
+#   nova-firewall is-applied      end with 1 unless wanted.nft is confirmed and loaded
 #   nova-firewall apply SECONDS   apply wanted.nft, and take it back after SECONDS if not confirmed
 #   nova-firewall confirm         what is applied stays, and is loaded at boot
 #   nova-firewall back            return to the confirmed rules, or to none
@@ -9,13 +10,22 @@ folder=/etc/nova-firewall
 timer=nova-firewall-back
 
 remove() {
-    if nft list table inet nova > /dev/null 2>&1; then nft delete table inet nova; fi
+    if nft list table inet nova > /dev/null 2>&1; then
+        nft delete table inet nova
+        echo "removed"
+    fi
+}
+
+is_applied() {
+    cmp -s "$folder/wanted.nft" "$folder/rules.nft" && nft list table inet nova > /dev/null 2>&1
 }
 
 case ${1:-} in
+    is-applied)
+        is_applied || exit 1
+        ;;
     apply)
-        if cmp -s "$folder/wanted.nft" "$folder/rules.nft" &&
-            nft list table inet nova > /dev/null 2>&1; then exit 0; fi
+        if is_applied; then exit 0; fi
         # Of a run before, which was interrupted.
         systemctl stop "$timer.timer" 2> /dev/null || true
         systemd-run --quiet --collect --on-active="$2" --unit="$timer" /usr/local/sbin/nova-firewall back
@@ -44,7 +54,7 @@ case ${1:-} in
         remove
         ;;
     *)
-        echo "nova-firewall: say apply SECONDS, confirm, back or remove" >&2
+        echo "nova-firewall: say is-applied, apply SECONDS, confirm, back or remove" >&2
         exit 2
         ;;
 esac
