@@ -91,7 +91,7 @@ molecule: venv  ## The lab scenarios: one host, then three
 # a tenth of a processor, and a start that takes two seconds takes half a minute. The faults have
 # bounds of seconds and are not nice.
 .PHONY: test
-test:  ## Everything, on a machine with nothing prepared
+test:  ## All tests but those of test-all, on a machine with nothing prepared
 	@scripts/bootstrap.sh --tools test
 	@trap 'scripts/bootstrap.sh --stop-engine' EXIT; \
 	    $(MAKE) --no-print-directory check && \
@@ -107,7 +107,7 @@ beside-molecule: venv
 	done
 
 .PHONY: test-all
-test-all:  ## What make test leaves out: the other scenarios, and faults for hours; writes docs/
+test-all:  ## What test leaves out: the other scenarios, and faults for hours; writes docs/
 	@scripts/bootstrap.sh --tools test
 	@$(MAKE) --no-print-directory venv
 	@trap 'scripts/bootstrap.sh --stop-engine' EXIT; \
