@@ -181,7 +181,9 @@ def main() -> int:
     except LabError as error:
         print(f"scenarios: {error}", file=sys.stderr)
         return 1
-    show(outcomes)
+    finally:
+        if outcomes:
+            show(outcomes)
     return 0 if all(outcome.passed for outcome in outcomes) else 1
 
 

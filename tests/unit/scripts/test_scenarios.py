@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scripts import scenarios
-from scripts.lab.docker import docker_command
+from scripts.lab.docker import LabError, docker_command
 from scripts.scenarios import Finding, Outcome, read_report, sentence_of, write_page
 
 TESTS = """
@@ -80,3 +80,20 @@ def test_without_docker_one_line_says_what_to_do_and_the_page_stays(
         "scenarios: docker is not installed: run scripts/bootstrap.sh --tools fleet\n",
     )
     assert not page.exists()
+
+
+def test_what_was_run_is_shown_though_the_hosts_of_the_next_could_not_go(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(name: str) -> Outcome:
+        if name == "fleet":
+            raise LabError("a host stays")
+        return Outcome(name, passed=True, seconds=60.0, tests=())
+
+    monkeypatch.setattr(scenarios, "run", run)
+    monkeypatch.setattr(scenarios, "docker_command", lambda: ["docker"])
+    monkeypatch.setattr(sys, "argv", ["scenarios", "default", "fleet"])
+    assert scenarios.main() == 1
+    said = capsys.readouterr()
+    assert "default" in said.out
+    assert said.err == "scenarios: a host stays\n"
