@@ -195,7 +195,7 @@ def test_a_host_that_reaches_redis_no_more_is_told_from_others(
     compared = {
         "hosts": "all",
         "gather_facts": False,
-        "vars": {"rollout_action": "site", "settings_environment": settings},
+        "vars": {"rollout_action": "site"},
         "vars_files": [str(ANSIBLE / "playbooks" / "vars" / "roll.yml")],
         "tasks": [
             {"ansible.builtin.set_fact": {"base_survey": {"redis_settings": before}}},
@@ -220,7 +220,9 @@ def test_a_host_that_reaches_redis_no_more_is_told_from_others(
     }
     playbook = tmp_path / "play.yml"
     playbook.write_text(yaml.safe_dump([compared, rolled]))
-    options = ("--inventory=localhost,", "--connection=local", playbook)
+    fleet = {"hosts": {"nova1": HERE}, "vars": {"settings_environment": settings}}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"nova": fleet}))
+    options = (f"--inventory={tmp_path / 'hosts.yml'}", playbook)
     said = run_playbook(*options)
     assert f"batches 1 {'100%' if moved else '25%'}." in said
     assert "asks redis://a:6379/0." in said
@@ -252,8 +254,7 @@ def test_a_new_host_waits_too_and_a_host_that_is_lost_keeps_it_from_nothing(
 
     Of the hosts that are left out the first is lost, the second knows the fleet.
     """
-    hosts = {"nova1": HERE, "nova2": CUT_OFF, "nova3": HERE}
-    inventory = {"nova": {"hosts": hosts}, "frontend": {"hosts": {"front1": HERE}}}
+    inventory = inventory_with_frontend("nova1", "nova2", "nova3", lost="nova2")
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
     site = yaml.safe_load((ANSIBLE / "playbooks" / "site.yml").read_text())
     play = next(play for play in site if "held" in json.dumps(play)) | {
@@ -267,19 +268,23 @@ def test_a_new_host_waits_too_and_a_host_that_is_lost_keeps_it_from_nothing(
     (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
     stand_in(programs, "readlink", "$*")("echo /opt/nova/releases/1.0-old")
     run = (f"--inventory={tmp_path / 'hosts.yml'}", f"--limit={limit}", tmp_path / "play.yml")
-    asked(f"""echo '{json.dumps({"lock": {"owner": "bob@there", "reason": "deploy 3.0"}})}'""")
-    refused = run_playbook(*run)
-    assert "nothing was changed: bob@there works on the fleet, for deploy 3.0; wait" in refused
-    assert "failed=1" in refused
+    held = f"""echo '{json.dumps({"lock": {"owner": "bob@there", "reason": "deploy 3.0"}})}'"""
+    where_it_is_wanted = f"case $NOVA_REDIS_SETTINGS in *//there:*) {held};; *) exit 75;; esac"
+    for answer in (held, where_it_is_wanted):
+        asked(answer)
+        refused = run_playbook(*run)
+        assert "nothing was changed: bob@there works on the fleet, for deploy 3.0; wait" in refused
+        assert "failed=1" in refused
     asked(f"""echo '{json.dumps({"lock": None})}'""")
     assert "failed=0" in run_playbook(*run)
-    assert asked() == ["1.0-old: fleet show --json"] * 2
+    assert asked() == ["1.0-old: fleet show --json"] * 4
 
 
 @pytest.mark.parametrize(
     ("due", "options", "freed"),
     [
         ([], ("-e", "take_over=true"), True),
+        ([], ("-e", "take_over=true", "--limit=front1"), True),
         (
             ["nova2"],
             ("-e", "take_over=true"),
@@ -287,18 +292,26 @@ def test_a_new_host_waits_too_and_a_host_that_is_lost_keeps_it_from_nothing(
         ),  # the roll itself takes the lock, and frees it
         ([], (), False),
     ],
-    ids=["nothing is due", "a host is due", "nobody asked for it"],
+    ids=["nothing is due", "a frontend", "a host is due", "nobody asked for it"],
 )
 def test_a_lock_is_taken_over_and_freed_though_nothing_is_due(
     tmp_path: Path,
     programs: Path,
     asked: Callable[..., list[str]],
+    noted: Noted,
     due: list[str],
     options: tuple[str, ...],
     freed: bool,
 ) -> None:
-    """A run that died before it had changed anything leaves nothing but its lock."""
-    asked(LOCKS)
+    """A run that died before it had changed anything leaves nothing but its lock.
+
+    Hosts are told the new token, and what the lock was held for is said: a restart leaves no trace.
+    """
+    held = json.dumps({"lock": {"owner": "bob@there", "reason": "restart 1.0-old"}})
+    answers = f"""case "$2" in show) echo '{held}';; *) {LOCKS};; esac"""
+    asked(answers)
+    noted("echo token $NOVA_LOCK_TOKEN")
+    stand_in(programs, "readlink", "$*")("echo /opt/nova/releases/1.0-old")
     survey = {
         "hosts": "nova",
         "gather_facts": False,
@@ -312,20 +325,34 @@ def test_a_lock_is_taken_over_and_freed_though_nothing_is_due(
     }
     roll = ANSIBLE / "playbooks" / "roll.yml"
     play = next(play for play in yaml.safe_load(roll.read_text()) if "Take over" in play["name"])
+    path = {"PATH": f"{programs}:{os.environ['PATH']}"}
     play |= {
         "become": False,
-        "environment": {"PATH": f"{programs}:{os.environ['PATH']}"},
+        "environment": [path, play["environment"]],
         "vars_files": [str(roll.parent / file) for file in play["vars_files"]],
-        "vars": {"rollout_action": "rollback", "release_id": "1.0-old"},
+        "vars": {"rollout_action": "site", "release_id": "1.0-old"},
     }
-    hosts = {"nova1": HERE, "nova2": HERE}
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"nova": {"hosts": hosts}}))
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory_with_frontend("nova1", "nova2")))
     (tmp_path / "play.yml").write_text(yaml.safe_dump([survey, play]))
-    said = run_playbook(f"--inventory={tmp_path / 'hosts.yml'}", tmp_path / "play.yml", *options)
+    arguments = (f"--inventory={tmp_path / 'hosts.yml'}", tmp_path / "play.yml", *options)
+    said = run_playbook("-v", *arguments)
     assert "failed=1" not in said, said
     words = [line.split()[2] for line in asked()]
-    assert words == (["lock", "note", "unlock"] if freed else [])
-    assert not freed or "--take-over" in asked()[0]
+    assert words == (["show", "lock", "note", "unlock"] if freed else [])
+    assert not freed or "--take-over" in asked()[1]
+    told = "bob@there had the lock, for restart 1.0-old, and nothing is due that a roll would do"
+    assert (told in said) is freed
+    hosts_are_told = freed and "--limit=front1" not in options
+    assert noted() == (["settle", "settle"] if hosts_are_told else [])
+    assert said.count("token 8") == (2 if hosts_are_told else 0)
+
+
+def inventory_with_frontend(*names: str, lost: str = "") -> dict[str, Any]:
+    """An inventory of hosts on this machine, and a frontend; one of the hosts may be lost."""
+    hosts = {name: CUT_OFF if name == lost else HERE for name in names}
+    settings = {"settings_environment": {"REDIS_URL": "redis://there:6379/0"}}
+    fleet = {"hosts": hosts, "vars": settings}
+    return {"nova": fleet, "frontend": {"hosts": {"front1": HERE}}}
 
 
 def test_a_new_host_is_locked_for_and_gets_what_the_others_run(
@@ -677,8 +704,8 @@ def test_a_hosts_own_files_and_packages_are_compared_too(run: Run) -> None:
     assert "rollout_is_due: true" in said
 
 
-def test_secrets_that_a_host_should_not_have_make_a_roll_due(run: Run) -> None:
-    """Those of a part that was taken from it; all else is as it should be, or is not compared."""
+def test_secrets_that_a_host_should_not_have_are_files_that_differ(run: Run) -> None:
+    """Those of a part that was taken from it; a file of somebody else's beside them is not."""
     survey = RUNNING | {"drained": [], "missing_folders": [], "packages": [], "workers": []}
     given = {"base_changed_files": [], "rollout_release": "1.0-old", "rollout_configure_roles": []}
     absent = {"rollout_absent_files": ["/etc/nova/credentials/flower.conf"]}

@@ -279,6 +279,14 @@ def test_a_host_that_had_nothing_keeps_its_files_and_runs_nothing(host: Host) ->
     assert (host.root / "opt/nova/current/nova-release").exists()
 
 
+def test_no_copy_of_the_credentials_stays_when_the_roll_has_ended(host: Host) -> None:
+    host.run("save")
+    host.run("settle", check=True)
+    assert (host.root / "opt/nova/before/files.tar").exists()
+    host.run("settle")
+    assert not (host.root / "opt/nova/before/files.tar").exists()
+
+
 def test_only_root_can_read_what_was_saved(host: Host) -> None:
     """Credentials are in it."""
     host.run("save")

@@ -630,12 +630,14 @@ def bring_back(release: str) -> None:
 
 
 def settle(check: bool) -> Iterator[str]:
-    """Take what is installed as good."""
+    """Take what is installed as good. The files that were saved go: credentials are among them."""
     pending = SAVED / "pending"
     if pending.exists():
         if not check:
             pending.unlink()
         yield "settled"
+    if not check:
+        (SAVED / "files.tar").unlink(missing_ok=True)
 
 
 # --- The survey

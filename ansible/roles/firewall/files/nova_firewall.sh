@@ -16,8 +16,10 @@ remove() {
     fi
 }
 
+# A table that somebody has flushed is there, and filters nothing.
 is_applied() {
-    cmp -s "$folder/wanted.nft" "$folder/rules.nft" && nft list table inet nova > /dev/null 2>&1
+    cmp -s "$folder/wanted.nft" "$folder/rules.nft" &&
+        nft list table inet nova 2> /dev/null | grep -q 'accept$'
 }
 
 case ${1:-} in
