@@ -69,11 +69,11 @@ def test_defaults_are_the_specified_ones(role: str) -> None:
 
 
 @pytest.mark.parametrize("part", ["api", "flower"])
-def test_a_host_that_loses_a_part_loses_its_secrets(part: str) -> None:
-    """All that the role keeps among the credentials."""
+def test_a_host_that_loses_a_part_loses_its_files(part: str) -> None:
+    """All that the role writes, secrets too."""
     text = (ANSIBLE / "roles" / part / "vars" / "main.yml").read_text()
-    lost = load(ANSIBLE / "playbooks" / "vars" / "roll.yml")[f"roll_{part}_secrets"]
-    assert set(lost) == set(re.findall(r"/etc/nova/credentials/\w[\w.]*", text))
+    lost = load(ANSIBLE / "playbooks" / "vars" / "roll.yml")[f"roll_{part}_files"]
+    assert set(lost) == set(re.findall(r"(?<!\w)/etc/\w[\w./-]*", text))
 
 
 def test_hosts_need_the_python_that_nova_needs() -> None:

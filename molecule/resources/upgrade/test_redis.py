@@ -42,7 +42,7 @@ def words(given: dict[str, Any]) -> tuple[str, str]:
 
 def test_redis_gets_tls_by_given_certificates_and_loses_it_while_the_fleet_works(
     playbook: Playbook,
-    base_release: str,
+    base_sources: Path,
     under_load: Callable[..., AbstractContextManager[Load]],
     audit: Callable[[], dict[str, Any]],
     fleet: Any,
@@ -55,7 +55,7 @@ def test_redis_gets_tls_by_given_certificates_and_loses_it_while_the_fleet_works
     host, expected = fleet.one("redis"), fleet.workers()
 
     def site(given: dict[str, Any]) -> Played:
-        done = playbook("site", "-e", f"release={base_release}", *words(given))
+        done = playbook("site", "-e", f"release={base_sources}", *words(given))
         assert done.code == 0
         assert fleet.ask_workers(expected)["missing"] == {}
         return done
@@ -64,7 +64,7 @@ def test_redis_gets_tls_by_given_certificates_and_loses_it_while_the_fleet_works
     try:
         given = certificates(tmp_path / "tls", "ensure", fleet)
         # Which moves nothing, and asks by the settings of before.
-        assert playbook("site", "-e", f"release={base_release}", *words(given), "--check").code == 0
+        assert playbook("site", "-e", f"release={base_sources}", *words(given), "--check").code == 0
         with under_load(allowed=MEANWHILE):
             site(given)
         first = fleet.redis_certificate(host)
