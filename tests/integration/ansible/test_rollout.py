@@ -270,14 +270,16 @@ def test_a_new_host_waits_too_and_a_host_that_is_lost_keeps_it_from_nothing(
     run = (f"--inventory={tmp_path / 'hosts.yml'}", f"--limit={limit}", tmp_path / "play.yml")
     held = f"""echo '{json.dumps({"lock": {"owner": "bob@there", "reason": "deploy 3.0"}})}'"""
     where_it_is_wanted = f"case $NOVA_REDIS_SETTINGS in *//there:*) {held};; *) exit 75;; esac"
-    for answer in (held, where_it_is_wanted):
+    answers = (held, where_it_is_wanted) if limit == "nova1" else (held,)
+    for answer in answers:
         asked(answer)
         refused = run_playbook(*run)
         assert "nothing was changed: bob@there works on the fleet, for deploy 3.0; wait" in refused
         assert "failed=1" in refused
     asked(f"""echo '{json.dumps({"lock": None})}'""")
     assert "failed=0" in run_playbook(*run)
-    assert asked() == ["1.0-old: fleet show --json"] * 4
+    assert len(asked()) == (4 if limit == "nova1" else 2)
+    assert set(asked()) == {"1.0-old: fleet show --json"}
 
 
 @pytest.mark.parametrize(
