@@ -159,10 +159,9 @@ def test_another_system_is_refused_by_name(tmp_path: Path, system: str, version:
 def test_an_old_python_is_refused_with_its_version(tmp_path: Path, version: str, said: str) -> None:
     """A distribution that is supported may have been given another, which cannot run the survey."""
     python = tmp_path / "python3"
-    script = (
-        f"[ \"$1\" = -c ] && echo {version} && exit 0; echo 'SyntaxError: what is that' >&2; exit 1"
-    )
-    python.write_text(f"#!/bin/sh\n{script}\n")
+    # It reads the program to its end: who writes to it would else find the pipe closed.
+    script = f"[ $1 = -c ] && echo {version} && exit 0\ncat > /dev/null"
+    python.write_text(f"#!/bin/sh\n{script}\necho 'SyntaxError: what is that' >&2\nexit 1\n")
     python.chmod(0o755)
     survey = {"ansible.builtin.include_role": {"name": "base", "tasks_from": "survey"}}
     play = {"hosts": "a", "gather_facts": False, "tasks": [survey]}
