@@ -287,11 +287,8 @@ def test_a_new_host_waits_too_and_a_host_that_is_lost_keeps_it_from_nothing(
     [
         ([], ("-e", "take_over=true"), True),
         ([], ("-e", "take_over=true", "--limit=front1"), True),
-        (
-            ["nova2"],
-            ("-e", "take_over=true"),
-            False,
-        ),  # the roll itself takes the lock, and frees it
+        # The roll itself takes the lock, and frees it.
+        (["nova2"], ("-e", "take_over=true"), False),
         ([], (), False),
     ],
     ids=["nothing is due", "a frontend", "a host is due", "nobody asked for it"],
